@@ -156,7 +156,7 @@ fn of_several_faults_the_gravest_decides_and_each_has_its_line() {
         (
             (slow.clone(), two("nothing")),
             75,
-            [&["SlowDown"], &["no good key"]],
+            [&["SlowDown"], &["no valid key"]],
         ),
     ] {
         let setup = two_sources([&Stub::start([answers.0]), &Stub::start([answers.1])]);

@@ -170,7 +170,7 @@ fn changes_nothing(answer: StubAnswer, status: i32, words: &[&str]) {
     let run = node.setup.run(["sync"]);
     run.fails(status, &[&words]);
     assert!(
-        run.stdout.contains("failed: no good key set is known"),
+        run.stdout.contains("failed: no valid key set is known"),
         "{}",
         run.stdout
     );
@@ -248,7 +248,7 @@ fn f34_f35_an_empty_body_or_a_page_changes_nothing() {
     changes_nothing(
         StubAnswer::whole("200 OK", TAGGED, page),
         1,
-        &["no good key", "publish"],
+        &["no valid key", "publish"],
     );
     changes_nothing(
         StubAnswer::whole("200 OK", TAGGED, "# only\n# comments\n"),
@@ -301,7 +301,7 @@ fn a_document_without_one_good_key_changes_nothing() {
     changes_nothing(
         StubAnswer::whole("200 OK", TAGGED, &bad),
         1,
-        &["no good key", "line 1", "put at least one there"],
+        &["no valid key", "line 1", "put at least one there"],
     );
     let json = "{\"version\": 1, \"keys\": []}";
     let (node, _stub) = Node::with_stub([good(&key), StubAnswer::whole("200 OK", TAGGED, json)]);

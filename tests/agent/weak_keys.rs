@@ -322,7 +322,7 @@ fn f44_a_weak_key_is_named_at_every_poll_and_never_counts() {
     assert!(outcome.faults.iter().any(|fault| {
         fault
             .text
-            .contains("no good key in it (line 1: the key is weak")
+            .contains("no valid key in it (line 1: the key is weak")
     }));
     assert_eq!(world.host.text(A), block(&[&ed(1), &ed(3)]));
 }

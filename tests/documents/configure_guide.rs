@@ -140,7 +140,7 @@ fn f61_an_object_for_each_person_lets_each_in_until_it_is_deleted() {
         example.moto.delete_object(bucket, "people/bob/laptop.pub");
         example
             .sync()
-            .fails(1, &[&["carol.pub: no good key in it"]]);
+            .fails(1, &[&["carol.pub: no valid key in it"]]);
         assert!(login("alice", &alice) && login("alice", &bob));
         example.moto.delete_object(bucket, "people/carol.pub");
         let run = example.setup.run(["sync", "--dry-run"]);

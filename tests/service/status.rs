@@ -130,7 +130,7 @@ fn status_names_every_fault_once_with_its_code() {
     setup.run(["status"]).fails(
         1,
         &[
-            &["no good key in it", "[AK015]"],
+            &["no valid key in it", "[AK015]"],
             &missing("nobody-1"),
             &missing("nobody-2"),
         ],

@@ -22,23 +22,20 @@ impl FromStr for Encryption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || {
-            format!("{text:?} is not a kind of encryption; write AES256, aws:kms, or aws:kms:KEY")
-        };
         match text {
-            "AES256" => Ok(Self::Aes256),
-            "aws:kms" => Ok(Self::Kms(None)),
-            _ => {
-                let key = text.strip_prefix("aws:kms:").ok_or_else(fault)?;
-                let is_good =
-                    (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-                if is_good {
-                    Ok(Self::Kms(Some(key.to_owned())))
-                } else {
-                    Err(fault())
-                }
-            }
+            "AES256" => return Ok(Self::Aes256),
+            "aws:kms" => return Ok(Self::Kms(None)),
+            _ => {}
         }
+        if let Some(key) = text.strip_prefix("aws:kms:")
+            && (1..=MAX_KEY).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Ok(Self::Kms(Some(key.to_owned())));
+        }
+        Err(format!(
+            "{text:?} is not a kind of encryption; write AES256, aws:kms, or aws:kms:KEY"
+        ))
     }
 }
 

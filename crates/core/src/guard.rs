@@ -91,7 +91,8 @@ impl Guard {
                 least: self.min_keys,
             });
         }
-        let (removals, of) = (plan.taken_away, plan.at_stake);
+        let removals = plan.taken_away;
+        let of = plan.at_stake;
         let too_many = match self.max_removals {
             None => false,
             Some(MaxRemovals::Keys(most)) => removals > most,

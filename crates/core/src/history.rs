@@ -38,14 +38,14 @@ impl History {
         let now = outcome.finished;
         for source in &mut outcome.sources {
             source.fetched = source.fetched.max(self.last_fetched(source));
-            let overdue = max_stale.filter(|most| {
-                let age = source.fetched.map(|fetched| now.duration_since(fetched));
-                source.status == Status::Stale && age.is_some_and(|age| age > *most)
-            });
-            if let (Some(most), Some(fetched)) = (overdue, source.fetched) {
+            if source.status == Status::Stale
+                && let Some(most) = max_stale
+                && let Some(fetched) = source.fetched
+                && now.duration_since(fetched) > most
+            {
                 source.status = Status::Failed;
                 let overdue = format!(
-                    "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
+                    "{}: no valid answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
                     source.source
                 );
                 // A cycle that does not ask the source repeats the previous detail.
@@ -56,11 +56,8 @@ impl History {
                 };
                 // Put into the same fault as the cause, whose class may be more severe.
                 let subject = Subject::Source(source.source.clone());
-                match outcome
-                    .faults
-                    .iter_mut()
-                    .find(|fault| fault.subject == subject && fault.text == source.detail)
-                {
+                let mut faults = outcome.faults.iter_mut();
+                match faults.find(|fault| fault.subject == subject && fault.text == source.detail) {
                     Some(fault) => fault.text.clone_from(&text),
                     None => outcome.faults.push(Fault::new(
                         FaultCode::SourceOverdue,
@@ -72,10 +69,10 @@ impl History {
             }
         }
         // After a configuration change, a changed file is not evidence of another writer.
-        let same_config = self
-            .last
-            .as_ref()
-            .is_some_and(|last| last.config.is_some() && last.config == outcome.config);
+        let same_config = match &self.last {
+            Some(last) => last.config.is_some() && last.config == outcome.config,
+            None => false,
+        };
         for account in &mut outcome.accounts {
             let repaired =
                 account.changed && same_config && !outcome.news && self.same_set(account);
@@ -85,24 +82,23 @@ impl History {
                 account.fault(Status::Degraded, FaultCode::RivalWriter, text);
             }
         }
-        outcome
-            .accounts
-            .iter_mut()
-            .for_each(|account| self.go_on_following(account));
-        outcome.faults.extend(self.forgotten(&outcome));
-        outcome.summarise();
-        if outcome.status == Status::Stale {
-            outcome.stale_cycles = self
-                .last
-                .as_ref()
-                .map_or(0, |last| last.stale_cycles)
-                .saturating_add(1);
+        for account in &mut outcome.accounts {
+            self.go_on_following(account);
         }
-        let before = self.last.as_ref().and_then(|last| last.last_success);
-        outcome.last_success = if outcome.status == Status::Ok {
-            Some(now)
-        } else {
-            before
+        if let Some(fault) = self.forgotten(&outcome) {
+            outcome.faults.push(fault);
+        }
+        outcome.summarise();
+        let (stale_before, last_success) = match &self.last {
+            Some(last) => (last.stale_cycles, last.last_success),
+            None => (0, None),
+        };
+        if outcome.status == Status::Stale {
+            outcome.stale_cycles = stale_before.saturating_add(1);
+        }
+        outcome.last_success = match outcome.status {
+            Status::Ok => Some(now),
+            _ => last_success,
         };
         outcome
     }
@@ -110,42 +106,42 @@ impl History {
     /// The outcome of a cycle that could not begin. The accounts are unchanged, and nothing else is
     /// known.
     pub fn not_begun(&self, fault: Fault, started: Timestamp, finished: Timestamp) -> Outcome {
-        let last = self.last.as_ref();
-        let mut accounts = last.map(|last| last.accounts.clone()).unwrap_or_default();
-        for account in &mut accounts {
-            account.changed = false;
-            (account.added, account.removed) = (KeyList::default(), KeyList::default());
-            account.updated = KeyList::default();
-            let KeyCounts {
-                in_force, left_out, ..
-            } = account.counts;
-            account.counts = KeyCounts {
-                in_force,
-                left_out,
-                ..KeyCounts::default()
-            };
-        }
-        Outcome {
+        let mut outcome = Outcome {
             status: Status::Failed,
             detail: fault.text.clone(),
             code: Some(fault.code),
-            instance_id: last.and_then(|last| last.instance_id.clone()),
-            last_success: last.and_then(|last| last.last_success),
-            next_change: last.and_then(|last| last.next_change),
-            config: last.and_then(|last| last.config),
-            sources: last.map(|last| last.sources.clone()).unwrap_or_default(),
-            accounts,
             faults: vec![fault],
             ..Outcome::new(started, finished)
+        };
+        let Some(last) = &self.last else {
+            return outcome;
+        };
+        outcome.instance_id.clone_from(&last.instance_id);
+        outcome.last_success = last.last_success;
+        outcome.next_change = last.next_change;
+        outcome.config = last.config;
+        outcome.sources.clone_from(&last.sources);
+        outcome.accounts.clone_from(&last.accounts);
+        for account in &mut outcome.accounts {
+            account.changed = false;
+            account.added = KeyList::default();
+            account.removed = KeyList::default();
+            account.updated = KeyList::default();
+            account.counts = KeyCounts {
+                in_force: account.counts.in_force,
+                left_out: account.counts.left_out,
+                ..KeyCounts::default()
+            };
         }
+        outcome
     }
 
     /// Adds the instance id, which became known too late for the last outcome.
     pub fn name_instance(&mut self, id: &str) -> Option<&Outcome> {
-        let last = self
-            .last
-            .as_mut()
-            .filter(|last| last.instance_id.as_deref() != Some(id))?;
+        let last = self.last.as_mut()?;
+        if last.instance_id.as_deref() == Some(id) {
+            return None;
+        }
         last.instance_id = Some(id.to_owned());
         Some(last)
     }
@@ -165,116 +161,141 @@ impl History {
     /// The status file survives the loss of the state directory. The status of another
     /// configuration is not evidence: it must be about the same file.
     fn forgotten(&self, outcome: &Outcome) -> Option<Fault> {
-        let last = self.last.as_ref().filter(|_| outcome.first)?;
-        let followed = |now: &AccountOutcome, before: &AccountOutcome| {
-            (&before.user, &before.file) == (&now.user, &now.file)
-                && before.document.digest.is_some()
-        };
-        let before = outcome
-            .accounts
-            .iter()
-            .find_map(|now| last.accounts.iter().find(|before| followed(now, before)))?;
-        let serial = before
-            .document
-            .serial
-            .map(|serial| format!(" with serial {serial}"))
-            .unwrap_or_default();
-        let at = last.finished;
-        Some(Fault::forgotten(&format!(
-            "{} followed a document{serial} at {at:.0}",
-            before.file
-        )))
+        let last = self.last.as_ref()?;
+        if !outcome.first {
+            return None;
+        }
+        for now in &outcome.accounts {
+            for before in &last.accounts {
+                if is_same_file(before, now) && before.document.digest.is_some() {
+                    let serial = match before.document.serial {
+                        Some(serial) => format!(" with serial {serial}"),
+                        None => String::new(),
+                    };
+                    return Some(Fault::forgotten(&format!(
+                        "{} followed a document{serial} at {:.0}",
+                        before.file, last.finished
+                    )));
+                }
+            }
+        }
+        None
     }
 
     /// An account to which nothing could be applied keeps the document and keys of the last cycle.
     fn go_on_following(&self, account: &mut AccountOutcome) {
-        let same =
-            |last: &&AccountOutcome| (&last.user, &last.file) == (&account.user, &account.file);
-        let last = self.last.iter().flat_map(|last| &last.accounts).find(same);
-        if let (Status::Failed, None, Some(last)) = (account.status, account.document.digest, last)
-        {
-            account.document = last.document.clone();
-            account.documents = last.documents.clone();
-            // Pinned keys may have been installed even so.
-            if account.in_force.is_empty() {
-                (account.lines, account.in_force) = (last.lines, last.in_force.clone());
-                (account.keys_digest, account.counts.in_force) =
-                    (last.keys_digest, last.counts.in_force);
-            }
+        if account.status != Status::Failed || account.document.digest.is_some() {
+            return;
+        }
+        let mut last = self.last_accounts().iter();
+        let Some(last) = last.find(|last| is_same_file(last, account)) else {
+            return;
+        };
+        account.document = last.document.clone();
+        account.documents.clone_from(&last.documents);
+        // Pinned keys may have been installed even so.
+        if account.in_force.is_empty() {
+            account.lines = last.lines;
+            account.in_force = last.in_force.clone();
+            account.keys_digest = last.keys_digest;
+            account.counts.in_force = last.counts.in_force;
+        }
+    }
+
+    /// The accounts in the last outcome.
+    fn last_accounts(&self) -> &[AccountOutcome] {
+        match &self.last {
+            Some(last) => &last.accounts,
+            None => &[],
+        }
+    }
+
+    /// The sources in the last outcome.
+    fn last_sources(&self) -> &[SourceOutcome] {
+        match &self.last {
+            Some(last) => &last.sources,
+            None => &[],
         }
     }
 
     /// Whether the last outcome already reported the source as failed for too long, with the same
     /// text.
     fn repeats(&self, source: &SourceOutcome) -> bool {
-        let last = self.last.iter().flat_map(|last| &last.sources);
-        let mut failed =
-            last.filter(|last| last.status == Status::Failed && last.document.digest.is_some());
-        failed.any(|last| last.source == source.source && last.detail == source.detail)
+        for last in self.last_sources() {
+            if last.source == source.source
+                && last.detail == source.detail
+                && last.status == Status::Failed
+                && last.document.digest.is_some()
+            {
+                return true;
+            }
+        }
+        false
     }
 
     fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {
-        let same = |last: &&SourceOutcome| {
-            last.source == source.source && last.document.digest == source.document.digest
-        };
-        self.last.as_ref()?.sources.iter().find(same)?.fetched
+        for last in self.last_sources() {
+            if last.source == source.source && last.document.digest == source.document.digest {
+                return last.fetched;
+            }
+        }
+        None
     }
 
     /// Whether the account should have had the same lines of the same document after the last cycle
     /// already. The lines may differ after an upgrade of sshd, which changes how an end is written.
     fn same_set(&self, account: &AccountOutcome) -> bool {
-        let same = |last: &AccountOutcome| {
-            (&last.user, &last.file, last.document.digest, last.lines)
-                == (
-                    &account.user,
-                    &account.file,
-                    account.document.digest,
-                    account.lines,
-                )
+        for last in self.last_accounts() {
+            if is_same_file(last, account)
+                && last.document.digest == account.document.digest
+                && last.lines == account.lines
                 && last.documents == account.documents
                 && last.has_keys_of(account)
                 && last.status != Status::Failed
-        };
-        self.last
-            .as_ref()
-            .is_some_and(|last| last.accounts.iter().any(same))
+            {
+                return true;
+            }
+        }
+        false
     }
 
     fn count_repair(&self, account: &mut AccountOutcome, repaired: bool, now: Timestamp) {
-        let before = self
-            .last
-            .iter()
-            .flat_map(|last| &last.accounts)
-            .find(|before| before.user == account.user);
-        let row = before.and_then(|before| Some((before, before.last_repair?)));
-        match row.filter(|(_, last)| now.duration_since(*last) <= IN_A_ROW) {
-            Some((before, last)) if repaired => {
+        let mut last_accounts = self.last_accounts().iter();
+        let before = last_accounts.find(|before| before.user == account.user);
+        if let Some(before) = before
+            && let Some(last) = before.last_repair
+            && now.duration_since(last) <= IN_A_ROW
+        {
+            if repaired {
                 account.repairs = before.repairs.saturating_add(1);
                 account.last_repair = Some(now);
                 account.repair_gap = Some(now.duration_since(last));
-            }
-            Some((before, last)) if !account.changed => {
+            } else if !account.changed {
                 account.repairs = before.repairs;
                 account.last_repair = Some(last);
                 account.repair_gap = before.repair_gap;
             }
-            _ if repaired => {
-                account.repairs = 1;
-                account.last_repair = Some(now);
-            }
-            _ => {}
+        } else if repaired {
+            account.repairs = 1;
+            account.last_repair = Some(now);
         }
     }
 
     fn rivalry(account: &AccountOutcome, now: Timestamp) -> Option<String> {
-        let last = account.last_repair.filter(|_| account.repairs >= RIVALRY)?;
-        let named_for = NAMED_FOR.max(account.repair_gap.unwrap_or_default().saturating_mul(3));
-        (now.duration_since(last) <= named_for).then(|| {
-            format!(
-                "{}: something else writes this file too, {} repairs in a row, last at {last}; stop it (a cron job that \
-                 pulls keys? a configuration tool?), or take account {} out of the configuration",
-                account.file, account.repairs, account.user
-            )
-        })
+        let last = account.last_repair?;
+        let gap = account.repair_gap.unwrap_or_default();
+        let named_for = NAMED_FOR.max(gap.saturating_mul(3));
+        if account.repairs < RIVALRY || now.duration_since(last) > named_for {
+            return None;
+        }
+        Some(format!(
+            "{}: something else writes this file too, {} repairs in a row, last at {last}; stop it (a cron job that \
+             pulls keys? a configuration tool?), or take account {} out of the configuration",
+            account.file, account.repairs, account.user
+        ))
     }
+}
+
+fn is_same_file(one: &AccountOutcome, other: &AccountOutcome) -> bool {
+    one.user == other.user && one.file == other.file
 }

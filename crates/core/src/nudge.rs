@@ -70,8 +70,10 @@ pub enum Sight {
 impl Sight {
     /// Whether both are the same, ignoring the reason for an unreadable tag.
     pub fn is_like(&self, other: &Self) -> bool {
-        let unreadable = |sight: &Self| matches!(sight, Self::Unreadable { .. });
-        self == other || unreadable(self) && unreadable(other)
+        match (self, other) {
+            (Self::Unreadable { .. }, Self::Unreadable { .. }) => true,
+            _ => self == other,
+        }
     }
 }
 

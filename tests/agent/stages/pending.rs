@@ -55,7 +55,7 @@ fn a_bad_pending_document_hurts_no_other_changes_nothing_and_is_told() {
     assert!(
         outcome
             .detail
-            .starts_with("file:/k: AWSPENDING (version v2): no good key in it"),
+            .starts_with("file:/k: AWSPENDING (version v2): no valid key in it"),
         "{}",
         outcome.detail
     );

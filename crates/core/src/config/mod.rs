@@ -81,7 +81,7 @@ pub struct AccountConfig {
 }
 
 #[derive(Clone, Copy)]
-enum Layout {
+enum FileLayout {
     Home,
     System,
     CoreOs,
@@ -93,11 +93,11 @@ impl Config {
         let mut faults = Faults::new(text);
         let (table, broken) = DeTable::parse_recoverable(text);
         for fault in &broken {
-            faults.add(
-                fault.span().map_or(0, |span| span.start),
-                "",
-                format!("not TOML: {}", fault.message()),
-            );
+            let at = match fault.span() {
+                Some(span) => span.start,
+                None => 0,
+            };
+            faults.add(at, "", format!("not TOML: {}", fault.message()));
         }
         if !broken.is_empty() {
             return Err(faults.into_sorted());
@@ -130,8 +130,15 @@ impl Config {
     /// All sources, each once, in the order of the accounts.
     pub fn sources(&self) -> Vec<&Source> {
         let mut seen = BTreeSet::new();
-        let all = self.accounts.iter().flat_map(|account| &account.sources);
-        all.filter(|source| seen.insert(&source.url)).collect()
+        let mut sources = Vec::new();
+        for account in &self.accounts {
+            for source in &account.sources {
+                if seen.insert(&source.url) {
+                    sources.push(source);
+                }
+            }
+        }
+        sources
     }
 }
 
@@ -139,8 +146,12 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let shared = source::read(top, faults);
     let schedule = top.take(faults, "schedule", string(Schedule::parse));
     let splay = top.take(faults, "splay", string(Splay::parse));
-    if let (Some(splay), Some(Schedule::Every(_)) | None) =
-        (&splay, schedule.as_ref().map(|found| &found.value))
+    let is_cron = match &schedule {
+        Some(found) => !matches!(found.value, Schedule::Every(_)),
+        None => false,
+    };
+    if let Some(splay) = &splay
+        && !is_cron
     {
         let message = "an interval needs none: each node has its own phase in it; only a cron `schedule` takes one";
         faults.add(splay.at, "splay", message);
@@ -168,26 +179,23 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     }
     for section in sections {
         let at = section.at();
-        accounts.extend(
-            read_account(section, shared.as_ref(), faults).map(|value| Positioned { value, at }),
-        );
+        if let Some(value) = read_account(section, shared.as_ref(), faults) {
+            accounts.push(Positioned { value, at });
+        }
     }
     check_together(&accounts, faults);
 
-    let (mut trust, mut signers) = (Trust::default(), None);
+    let mut trust = Trust::default();
+    let mut signers = None;
     let mut trusting = None;
     for mut section in top.tables(faults, "trust", false) {
         trusting = Some(section.at());
-        trust.audience = section
-            .take(faults, "audience", string(Name::parse))
-            .map(|f| f.value);
+        trust.audience = value_of(section.take(faults, "audience", string(Name::parse)));
         signers = signers::read(&mut section, faults);
         section.finish(faults);
     }
-    let previous = accounts
-        .iter()
-        .flat_map(|account| &account.value.sources)
-        .find(|source| source.has_previous());
+    let mut sources = accounts.iter().flat_map(|account| &account.value.sources);
+    let previous = sources.find(|source| source.has_previous());
     if let (Some(trust), Some(source)) = (trusting, previous) {
         let message = format!(
             "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has superseded; leave it out, \
@@ -200,42 +208,33 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let mut max_stale = None;
     let mut line_rules = LineRules::default();
     for mut section in top.tables(faults, "policy", false) {
-        set(
-            &mut guard.min_keys,
-            section.take(faults, "min_keys", number(0..4_097)),
-        );
-        set(
-            &mut guard.max_removals,
-            section.take(faults, "max_removals", max_removals),
-        );
-        set(
-            &mut line_rules.min_rsa_bits,
-            section.take(faults, "min_rsa_bits", number(1_024..16_385)),
-        );
-        max_stale = section
-            .take(faults, "max_stale", string(max_stale_time))
-            .map(|found| found.value);
-        set(
-            &mut line_rules.options,
-            section.take(faults, "allow_options", allow_options),
-        );
+        let min_keys = section.take(faults, "min_keys", number(0..4_097));
+        set(&mut guard.min_keys, min_keys);
+        let max_removals = section.take(faults, "max_removals", max_removals);
+        set(&mut guard.max_removals, max_removals);
+        let min_rsa_bits = section.take(faults, "min_rsa_bits", number(1_024..16_385));
+        set(&mut line_rules.min_rsa_bits, min_rsa_bits);
+        max_stale = value_of(section.take(faults, "max_stale", string(max_stale_time)));
+        let options = section.take(faults, "allow_options", allow_options);
+        set(&mut line_rules.options, options);
         section.finish(faults);
     }
-    let report = top.tables(faults, "report", false).into_iter().next();
-    let report = report
-        .map(|section| report::read(section, faults))
-        .unwrap_or_default();
+    let mut report_sections = top.tables(faults, "report", false).into_iter();
+    let report = match report_sections.next() {
+        Some(section) => report::read(section, faults),
+        None => Report::default(),
+    };
     nudge::check(nudge.as_ref(), &report, faults);
     Config {
         accounts: accounts.into_iter().map(|found| found.value).collect(),
-        schedule: schedule.map(|f| f.value).unwrap_or_default(),
-        splay: splay.map(|f| f.value).unwrap_or_default(),
-        nudge: nudge.map(|f| f.value),
+        schedule: value_of(schedule).unwrap_or_default(),
+        splay: value_of(splay).unwrap_or_default(),
+        nudge: value_of(nudge),
         max_stale,
-        pinned_keys: pinned_keys.map(|f| f.value),
-        state_dir: state_dir.map(|f| f.value),
-        runtime_dir: runtime_dir.map(|f| f.value),
-        expiry_form: expiry_form.and_then(|f| f.value),
+        pinned_keys: value_of(pinned_keys),
+        state_dir: value_of(state_dir),
+        runtime_dir: value_of(runtime_dir),
+        expiry_form: value_of(expiry_form).unwrap_or_default(),
         trust,
         signers,
         guard,
@@ -258,9 +257,9 @@ fn read_account(
         word(&[("block", Mode::Block), ("exclusive", Mode::Exclusive)]),
     );
     let layouts = &[
-        ("home", Layout::Home),
-        ("system", Layout::System),
-        ("coreos", Layout::CoreOs),
+        ("home", FileLayout::Home),
+        ("system", FileLayout::System),
+        ("coreos", FileLayout::CoreOs),
     ];
     let layout = section.take(faults, "layout", word(layouts));
     let fragment = section.take(faults, "fragment", string(FragmentName::parse));
@@ -272,15 +271,18 @@ fn read_account(
             "`file` and `layout` exclude each other; keep one of them",
         );
     }
-    let layout = layout.map_or(Layout::Home, |found| found.value);
-    if let (Some(fragment), false) = (&fragment, matches!(layout, Layout::CoreOs)) {
+    let layout = value_of(layout).unwrap_or(FileLayout::Home);
+    if let (Some(fragment), false) = (&fragment, matches!(layout, FileLayout::CoreOs)) {
         faults.add(
             fragment.at,
             &section.name("fragment"),
             "only `layout = \"coreos\"` has fragments",
         );
     }
-    let sources = own.or_else(|| shared.cloned());
+    let sources = match own {
+        Some(own) => Some(own),
+        None => shared.cloned(),
+    };
     // A source that is present but invalid has already been reported.
     if sources.is_none() && !section.has("source") && !faults.about("source") {
         faults.add(
@@ -291,21 +293,21 @@ fn read_account(
     }
     section.finish(faults);
     let sources = sources?;
-    let fragment = fragment.map(|found| found.value).unwrap_or_default();
+    let fragment = value_of(fragment).unwrap_or_default();
     let (default_mode, default_file, fragment) = match layout {
-        Layout::Home => (Mode::Block, FileTemplate::home(), None),
-        Layout::System => (Mode::Exclusive, FileTemplate::system(), None),
-        Layout::CoreOs => (
+        FileLayout::Home => (Mode::Block, FileTemplate::home(), None),
+        FileLayout::System => (Mode::Exclusive, FileTemplate::system(), None),
+        FileLayout::CoreOs => (
             Mode::Exclusive,
             FileTemplate::fragment(&fragment),
             Some(fragment),
         ),
     };
     Some(AccountConfig {
-        user: user.map(|f| f.value),
+        user: value_of(user),
         sources,
-        mode: mode.map_or(default_mode, |f| f.value),
-        file: file.map_or(default_file, |f| f.value),
+        mode: value_of(mode).unwrap_or(default_mode),
+        file: value_of(file).unwrap_or(default_file),
         fragment,
     })
 }
@@ -317,10 +319,10 @@ fn check_together(accounts: &[Positioned<AccountConfig>], faults: &mut Faults<'_
     let mut sources = BTreeMap::new();
     for Positioned { value: account, at } in accounts {
         if !users.insert(&account.user) {
-            let who = account
-                .user
-                .as_ref()
-                .map_or("the running user".to_owned(), UserName::to_string);
+            let who = match &account.user {
+                Some(user) => user.as_str(),
+                None => "the running user",
+            };
             faults.add(
                 *at,
                 "account.user",
@@ -350,6 +352,10 @@ fn check_together(accounts: &[Positioned<AccountConfig>], faults: &mut Faults<'_
     }
 }
 
+fn value_of<T>(found: Option<Positioned<T>>) -> Option<T> {
+    found.map(|found| found.value)
+}
+
 fn set<T>(slot: &mut T, found: Option<Positioned<T>>) {
     if let Some(found) = found {
         *slot = found.value;
@@ -357,26 +363,27 @@ fn set<T>(slot: &mut T, found: Option<Positioned<T>>) {
 }
 
 fn max_removals(value: &DeValue<'_>) -> Result<Option<MaxRemovals>, String> {
-    let percent = value
-        .as_str()
-        .and_then(|text| text.strip_suffix('%'))
-        .and_then(|text| text.parse().ok());
-    match percent {
-        Some(percent @ 0..=100) => Ok(Some(MaxRemovals::Percent(percent))),
-        _ => number(0..4_097)(value)
-            .map(|keys| Some(MaxRemovals::Keys(keys)))
-            .map_err(|_| {
-                "must be a number of keys from 0 to 4096, or a share such as \"50%\"".to_owned()
-            }),
+    if let Some(text) = value.as_str()
+        && let Some(text) = text.strip_suffix('%')
+        && let Ok(percent @ 0..=100) = text.parse()
+    {
+        return Ok(Some(MaxRemovals::Percent(percent)));
+    }
+    match number(0..4_097)(value) {
+        Ok(keys) => Ok(Some(MaxRemovals::Keys(keys))),
+        Err(_) => {
+            Err("must be a number of keys from 0 to 4096, or a share such as \"50%\"".to_owned())
+        }
     }
 }
 
 fn max_stale_time(text: &str) -> Result<SignedDuration, String> {
-    let time = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(|time| *time >= SignedDuration::from_secs(1));
-    time.ok_or_else(|| format!("{text:?} is not a time from \"1s\" up, such as \"24h\""))
+    match text.parse::<SignedDuration>() {
+        Ok(time) if time >= SignedDuration::from_secs(1) => Ok(time),
+        _ => Err(format!(
+            "{text:?} is not a time from \"1s\" up, such as \"24h\""
+        )),
+    }
 }
 
 fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {
@@ -386,7 +393,9 @@ fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {
     let mut names = BTreeSet::new();
     for item in list.iter() {
         match item.get_ref().as_str() {
-            Some(name) if is_option_name(name) => drop(names.insert(name.to_owned())),
+            Some(name) if is_option_name(name) => {
+                names.insert(name.to_owned());
+            }
             Some(name) => return Err(format!("{name:?} is not an option that sshd knows")),
             None => return Err("must be a list of option names".to_owned()),
         }

@@ -43,21 +43,22 @@ pub(super) fn check(nudge: Option<&Positioned<Nudge>>, report: &Report, faults: 
 }
 
 fn every(text: &str) -> Result<SignedDuration, String> {
-    let (second, hour) = (SignedDuration::from_secs(1), SignedDuration::from_hours(1));
-    let time = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(|time| (second..=hour).contains(time));
-    time.ok_or_else(|| format!("{text:?} is not a time from \"1s\" to \"1h\", such as \"2s\""))
+    let second = SignedDuration::from_secs(1);
+    let hour = SignedDuration::from_hours(1);
+    match text.parse::<SignedDuration>() {
+        Ok(time) if (second..=hour).contains(&time) => Ok(time),
+        _ => Err(format!(
+            "{text:?} is not a time from \"1s\" to \"1h\", such as \"2s\""
+        )),
+    }
 }
 
 fn spread(text: &str) -> Result<SignedDuration, String> {
     let hour = SignedDuration::from_hours(1);
-    let time = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(|time| !time.is_negative() && *time <= hour);
-    time.ok_or_else(|| {
-        format!("{text:?} is not a time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" means 5,000 fetches a second")
-    })
+    match text.parse::<SignedDuration>() {
+        Ok(time) if !time.is_negative() && time <= hour => Ok(time),
+        _ => Err(format!(
+            "{text:?} is not a time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" means 5,000 fetches a second"
+        )),
+    }
 }

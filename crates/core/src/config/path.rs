@@ -81,53 +81,56 @@ impl FileTemplate {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut rest = text;
         while let Some((_, after)) = rest.split_once('%') {
-            let token = after.chars().next().filter(|c| "huU%".contains(*c));
-            let Some(token) = token else {
+            let Some(after_token) = after.strip_prefix(['h', 'u', 'U', '%']) else {
                 return Err(format!(
                     "{text:?} has an unknown token; use %h, %u, %U or %%"
                 ));
             };
-            rest = after.strip_prefix(token).unwrap_or_default();
+            rest = after_token;
         }
         if text.ends_with('/') {
             return Err(format!("{text:?} names a directory"));
         }
-        let plain = text
-            .strip_prefix("%h")
-            .filter(|rest| rest.starts_with('/'))
-            .unwrap_or(text);
-        absolute(plain).map(|_| Self(text.to_owned()))
+        let path = match text.strip_prefix("%h") {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => text,
+        };
+        absolute(path)?;
+        Ok(Self(text.to_owned()))
     }
 
     /// The path, if it can be determined without looking up the account: without `%h` and `%U`, and
     /// with `%u` only if the name is known.
     pub(super) fn known(&self, user: Option<&UserName>) -> Option<PathBuf> {
-        self.filled(|token| user.filter(|_| token == 'u').map(UserName::as_str))
-            .map(PathBuf::from)
+        let path = self.filled(|token| match (token, user) {
+            ('u', Some(user)) => Some(user.as_str()),
+            _ => None,
+        })?;
+        Some(PathBuf::from(path))
     }
 
     /// Fills in an account's values.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
-        let home_text = home
-            .to_str()
-            .filter(|home| home.starts_with('/'))
-            .map(|home| home.trim_end_matches('/'));
+        let home_text = match home.to_str() {
+            Some(home) if home.starts_with('/') => Some(home.trim_end_matches('/')),
+            _ => None,
+        };
         if home_text == Some("") && self.0.starts_with("%h/") {
             return Err(HOME_IS_ROOT.to_owned());
         }
         let uid = uid.to_string();
-        let value = |token| match token {
+        let filled = self.filled(|token| match token {
             'h' => home_text,
             'u' => Some(user),
             'U' => Some(uid.as_str()),
             _ => None,
-        };
-        let path = self.filled(value).ok_or_else(|| {
-            format!(
+        });
+        let Some(path) = filled else {
+            return Err(format!(
                 "it has no home (passwd says {home:?}): give it one (`usermod --home /home/{user} {user}`), or set \
                  `layout = \"system\"`"
-            )
-        })?;
+            ));
+        };
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
             // The home of a service account may be `/`; then no path counts as below it.

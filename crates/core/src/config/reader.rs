@@ -167,11 +167,10 @@ impl<'t, 'i> Section<'t, 'i> {
 
     /// Reports every key that was not taken.
     pub(super) fn finish(self, faults: &mut Faults<'_>) {
-        for key in self
-            .table
-            .keys()
-            .filter(|key| !self.known.contains(key.get_ref().as_ref()))
-        {
+        for key in self.table.keys() {
+            if self.known.contains(key.get_ref().as_ref()) {
+                continue;
+            }
             let known: Vec<&str> = self.known.iter().copied().collect();
             let name = self.name(key.get_ref());
             faults.add(
@@ -197,18 +196,15 @@ pub(super) fn string<T, E: fmt::Display>(
 pub(super) fn word<T: Copy>(
     choices: &'static [(&'static str, T)],
 ) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
-    string(|text| {
-        choices
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, value)| *value)
-            .ok_or_else(|| {
-                let words: Vec<String> = choices
-                    .iter()
-                    .map(|(word, _)| format!("{word:?}"))
-                    .collect();
-                format!("{text:?} is not known; use {}", words.join(" or "))
-            })
+    string(move |text| {
+        let mut words = Vec::with_capacity(choices.len());
+        for (word, value) in choices {
+            if *word == text {
+                return Ok(*value);
+            }
+            words.push(format!("{word:?}"));
+        }
+        Err(format!("{text:?} is not known; use {}", words.join(" or ")))
     })
 }
 
@@ -222,15 +218,17 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
 /// A whole number in a range.
 pub(super) fn number(range: Range<usize>) -> impl FnOnce(&DeValue<'_>) -> Result<usize, String> {
     move |value| {
-        let number = value
-            .as_integer()
-            .and_then(|i| usize::from_str_radix(&i.as_str().replace('_', ""), i.radix()).ok());
-        number.filter(|n| range.contains(n)).ok_or_else(|| {
-            format!(
-                "must be a whole number from {} to {}",
-                range.start,
-                range.end.saturating_sub(1)
-            )
-        })
+        if let Some(integer) = value.as_integer()
+            && let digits = integer.as_str().replace('_', "")
+            && let Ok(number) = usize::from_str_radix(&digits, integer.radix())
+            && range.contains(&number)
+        {
+            return Ok(number);
+        }
+        Err(format!(
+            "must be a whole number from {} to {}",
+            range.start,
+            range.end.saturating_sub(1)
+        ))
     }
 }

@@ -72,25 +72,36 @@ pub(super) fn is_stand_in(bytes: &[u8]) -> bool {
 
 /// What kind of placeholder starts with these bytes; `None` if it is not a known one.
 fn stand_in(first: &[u8]) -> Option<&'static str> {
-    let begins = |beginning: &[u8]| first.starts_with(beginning);
-    if begins(b"version https://git-lfs.") {
-        return Some("a pointer of Git LFS; publish the file that it stands for");
+    if first.starts_with(b"version https://git-lfs.") {
+        return Some("a pointer of Git LFS; publish the file that it points to");
     }
-    if begins(b"$ANSIBLE_VAULT;") || begins(b"age-encryption.org/") {
+    if first.starts_with(b"$ANSIBLE_VAULT;") || first.starts_with(b"age-encryption.org/") {
         return Some("an encrypted file; publish what it decrypts to");
     }
-    let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
-    let is_variable = |name: &[u8]| !name.is_empty() && name.iter().all(is_name);
-    let is_placeholder = begins(b"${") || begins(b"{{") || begins(b"<%");
-    if is_placeholder || first.strip_prefix(b"$").is_some_and(is_variable) {
-        return Some("a template whose placeholder was not filled in; publish what it stands for");
+    if is_placeholder(first) {
+        return Some(
+            "a template whose placeholder was not filled in; publish the text with the value in its place",
+        );
     }
-    if begins(b"{\\\"") {
+    if first.starts_with(b"{\\\"") {
         return Some(
             "JSON with its quotes escaped once too often; publish it without the backslashes",
         );
     }
     None
+}
+
+/// Whether a line begins with a template's mark, or is a shell variable.
+fn is_placeholder(line: &[u8]) -> bool {
+    if line.starts_with(b"${") || line.starts_with(b"{{") || line.starts_with(b"<%") {
+        return true;
+    }
+    match line.strip_prefix(b"$") {
+        Some(name) if !name.is_empty() => {
+            name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        }
+        _ => false,
+    }
 }
 
 /// Recognises JSON output of other programs and names the part that holds the key set; `None` for

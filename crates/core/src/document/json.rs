@@ -84,10 +84,10 @@ impl<'de: 'a, 'a, const MOST: usize> Visitor<'de> for Entries<'a, MOST> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `public_key`")]
-struct Key {
+struct KeyFields {
     public_key: String,
     #[serde(default, deserialize_with = "not_null")]
-    options: Option<Options>,
+    options: Option<OptionTexts>,
     #[serde(default, deserialize_with = "not_null")]
     accounts: Option<BTreeSet<UserName>>,
     #[serde(default, deserialize_with = "not_null")]
@@ -97,23 +97,26 @@ struct Key {
 }
 
 /// The options of one key, or the fact that they exceed what a line can hold.
-enum Options {
+enum OptionTexts {
     Some(Vec<String>),
     TooMany,
 }
 
-impl<'de> Deserialize<'de> for Options {
+impl<'de> Deserialize<'de> for OptionTexts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct BoundedList;
 
         impl<'de> Visitor<'de> for BoundedList {
-            type Value = Options;
+            type Value = OptionTexts;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Options, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut elements: A,
+            ) -> Result<OptionTexts, A::Error> {
                 let mut options = Vec::new();
                 let mut length = 0_usize;
                 while let Some(option) = elements.next_element::<String>()? {
@@ -124,9 +127,9 @@ impl<'de> Deserialize<'de> for Options {
                     }
                 }
                 Ok(if length <= MAX_OPTIONS {
-                    Options::Some(options)
+                    OptionTexts::Some(options)
                 } else {
-                    Options::TooMany
+                    OptionTexts::TooMany
                 })
             }
         }
@@ -285,7 +288,7 @@ pub(super) fn parse(
     // every escaped string.
     let texts: Vec<&str> = top.keys.kept.iter().map(|raw| raw.get()).collect();
     let texts = texts.join("\n");
-    let mut keys = serde_json::Deserializer::from_str(&texts).into_iter::<Key>();
+    let mut keys = serde_json::Deserializer::from_str(&texts).into_iter::<KeyFields>();
     for raw in top.keys.kept {
         let key = match keys.next() {
             Some(Ok(key)) => key,
@@ -322,19 +325,20 @@ fn explained(fault: &serde_json::Error) -> String {
 
 /// A well-formed entry may still hold a key that cannot be installed.
 fn published(
-    key: Key,
+    key: KeyFields,
     place: usize,
     rules: &LineRules,
     examination: Examination,
 ) -> Result<PublishedKey, String> {
     let options = match key.options {
         None => Vec::new(),
-        Some(Options::Some(options)) => options,
-        Some(Options::TooMany) => return Err(BadLine::TooLong.to_string()),
+        Some(OptionTexts::Some(options)) => options,
+        Some(OptionTexts::TooMany) => return Err(BadLine::TooLong.to_string()),
     };
     let line =
         KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(described)?;
-    let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
+    let not_before = key.not_before.map(|t| t.0);
+    let not_after = key.not_after.map(|t| t.0);
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
     {

@@ -1,6 +1,6 @@
 //! A key set as published: turns bytes into a document, or into the reason why they are not one.
 //!
-//! There are three forms: authorized_keys text (also that of several objects), JSON version 1, and
+//! There are three forms: authorized_keys text (from one or more objects), JSON version 1, and
 //! the rotation secrets of Secrets Manager. A document is valid or rejected as a whole. In a valid
 //! document, single keys may be left out, and each of them is named.
 
@@ -125,7 +125,7 @@ pub enum Refused {
     TooManyKeys(usize),
     /// Truncated in the middle of a line.
     #[error(
-        "it was cut off: line {line}, the last one, has no line feed and no good key ({reason}); put it there again, whole"
+        "it was cut off: line {line}, the last one, has no line feed and no valid key ({reason}); put it there again, whole"
     )]
     CutOff {
         /// The last line.
@@ -134,7 +134,7 @@ pub enum Refused {
         reason: String,
     },
     /// None of its keys can be installed.
-    #[error("no good key in it ({first}); put at least one there that sshd takes")]
+    #[error("no valid key in it ({first}); put at least one there that sshd takes")]
     NoGoodKey {
         /// The first fault.
         first: String,
@@ -146,7 +146,7 @@ pub enum Refused {
     Encoding(&'static str),
     /// A web page, as proxies and captive portals return instead of the source's answer.
     #[error(
-        "no good key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
+        "no valid key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
     )]
     WebPage,
     /// A file of another kind.

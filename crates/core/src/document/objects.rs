@@ -57,7 +57,8 @@ pub(super) fn parse(
     rules: &LineRules,
     examination: Examination,
 ) -> Result<Document, Refused> {
-    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    let mut keys = Vec::new();
+    let mut left_out = Vec::new();
     for object in split(bytes)? {
         let read = read(object.content, rules, examination);
         let read = read.map_err(|refused| Refused::Object {
@@ -100,7 +101,8 @@ fn read(content: &[u8], rules: &LineRules, examination: Examination) -> Result<D
 
 fn split(bytes: &[u8]) -> Result<Vec<JoinedObject<'_>>, Refused> {
     let mut objects = Vec::new();
-    let (mut rest, mut lines) = (bytes, 0);
+    let mut rest = bytes;
+    let mut lines = 0;
     while !rest.is_empty() {
         let Some((name, content, after)) = next(rest) else {
             return Err(Refused::CutOff {

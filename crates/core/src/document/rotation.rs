@@ -55,7 +55,8 @@ pub(super) fn parse(
     let secret: RotationFields =
         serde_json::from_slice(payload).map_err(|e| Refused::Json(described(e)))?;
     private::refuse(secret.public_key.as_bytes())?;
-    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    let mut keys = Vec::new();
+    let mut left_out = Vec::new();
     match KeyLine::examine_parts(&secret.public_key, &[], &rules.line, examination) {
         Ok(line) => keys.push(PublishedKey::unbounded(line, 1)),
         Err(BadLine::OptionsInKey) => left_out.push(LeftOut {

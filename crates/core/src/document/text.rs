@@ -9,8 +9,10 @@ pub(super) fn parse(
     rules: &LineRules,
     examination: Examination,
 ) -> Result<Document, Refused> {
-    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
-    let (mut count, mut is_broken) = (0, false);
+    let mut keys = Vec::new();
+    let mut left_out = Vec::new();
+    let mut count = 0;
+    let mut is_broken = false;
     let mut broken_line = None;
     for (at, whole) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         let line = at + 1;

@@ -15,8 +15,9 @@ pub struct Name(String);
 impl Name {
     /// Parses a name.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+=-".contains(&b);
-        if (1..=128).contains(&text.len()) && text.bytes().all(good) {
+        let mut bytes = text.bytes();
+        let is_plain = bytes.all(|b| b.is_ascii_alphanumeric() || b"._:/@+=-".contains(&b));
+        if (1..=128).contains(&text.len()) && is_plain {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
@@ -92,11 +93,27 @@ impl Digest {
     pub fn hex(&self) -> String {
         // A status contains many digests and is built at every poll. Formatting byte by byte with
         // `format!` would take a tenth of that time.
-        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
-        self.0
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-            .collect()
+        let mut text = String::with_capacity(64);
+        for byte in self.0 {
+            for half in [byte >> 4, byte & 0xf] {
+                text.push(char::from_digit(half.into(), 16).unwrap_or_default());
+            }
+        }
+        text
+    }
+
+    /// Parses `sha256:` and 64 hex digits.
+    fn of_text(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:")?;
+        if hex.len() != 64 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let pair = hex.get(2 * at..2 * at + 2)?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(bytes))
     }
 }
 
@@ -116,17 +133,10 @@ impl TryFrom<String> for Digest {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let fault = || format!("{text:?} is not a digest");
-        let hex = text
-            .strip_prefix("sha256:")
-            .filter(|h| h.len() == 64 && h.is_ascii())
-            .ok_or_else(fault)?;
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            let pair = hex.get(2 * at..2 * at + 2).ok_or_else(fault)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| fault())?;
+        match Self::of_text(&text) {
+            Some(digest) => Ok(digest),
+            None => Err(format!("{text:?} is not a digest")),
         }
-        Ok(Self(bytes))
     }
 }
 

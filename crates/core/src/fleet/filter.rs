@@ -18,20 +18,18 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is not a filter: write tag:KEY=VALUE");
-        let (key, value) = text
-            .strip_prefix("tag:")
-            .and_then(|rest| rest.split_once('='))
-            .ok_or_else(fault)?;
-        let bounded =
-            (1..=MAX_KEY).contains(&key.chars().count()) && value.chars().count() <= MAX_VALUE;
-        if !bounded || text.chars().any(char::is_control) {
-            return Err(fault());
+        if let Some(pair) = text.strip_prefix("tag:")
+            && let Some((key, value)) = pair.split_once('=')
+            && (1..=MAX_KEY).contains(&key.chars().count())
+            && value.chars().count() <= MAX_VALUE
+            && !text.chars().any(char::is_control)
+        {
+            return Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            });
         }
-        Ok(Self {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        })
+        Err(format!("{text:?} is not a filter: write tag:KEY=VALUE"))
     }
 }
 

@@ -6,7 +6,7 @@
 pub use filter::Filter;
 pub use node::{KeySet, Node, Report, ShortDigest, Word};
 pub use scope::Scope;
-pub use view::{Fleet, Held, Row, State, View};
+pub use view::{Fleet, KeySetCount, Row, State, View};
 pub use wanted::Wanted;
 
 pub mod filter;

@@ -70,18 +70,16 @@ impl KeySet {
     /// Parses a key set's name. The name itself may contain slashes: the serial follows the last
     /// one.
     pub fn parse(text: &str) -> Self {
-        let numbered = text.rsplit_once('/').and_then(|(name, serial)| {
-            // `str::parse` also accepts "+17", which is not a valid serial.
-            let serial = Some(serial)
-                .filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?
-                .parse::<u64>()
-                .ok()?;
-            Some((Name::parse(name).ok()?, Serial::try_from(serial).ok()?))
-        });
-        match numbered {
-            Some((name, serial)) => Self::Numbered { name, serial },
-            None => Self::Version(text.to_owned()),
+        // `str::parse` also accepts "+17", which is not a valid serial.
+        if let Some((name, serial)) = text.rsplit_once('/')
+            && serial.bytes().all(|b| b.is_ascii_digit())
+            && let Ok(serial) = serial.parse::<u64>()
+            && let Ok(serial) = Serial::try_from(serial)
+            && let Ok(name) = Name::parse(name)
+        {
+            return Self::Numbered { name, serial };
         }
+        Self::Version(text.to_owned())
     }
 }
 
@@ -101,25 +99,31 @@ pub struct ShortDigest(u64);
 impl ShortDigest {
     /// Reads 16 hex digits, or a whole `sha256:` digest.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is not a digest: 16 hex digits, or sha256: and 64");
-        let hex = match text.strip_prefix("sha256:") {
-            Some(_) => Digest::try_from(text.to_ascii_lowercase())
-                .map_err(|_| fault())?
-                .hex(),
-            None if text.len() == 64 => {
-                return Self::parse(&format!("sha256:{text}")).map_err(|_| fault());
-            }
-            None => text.to_owned(),
-        };
-        let short = hex
-            .get(..16)
-            .filter(|short| short.bytes().all(|b| b.is_ascii_hexdigit()));
-        match short.filter(|_| hex.len() == 16 || hex.len() == 64) {
-            Some(short) => u64::from_str_radix(short, 16)
-                .map(Self)
-                .map_err(|_| fault()),
-            None => Err(fault()),
+        match Self::of_hex(text) {
+            Some(digest) => Ok(digest),
+            None => Err(format!(
+                "{text:?} is not a digest: 16 hex digits, or sha256: and 64"
+            )),
         }
+    }
+
+    fn of_hex(text: &str) -> Option<Self> {
+        let whole = match text.strip_prefix("sha256:") {
+            Some(_) => Some(text.to_ascii_lowercase()),
+            None if text.len() == 64 => Some(format!("sha256:{text}").to_ascii_lowercase()),
+            None => None,
+        };
+        let hex = match whole {
+            Some(whole) => Digest::try_from(whole).ok()?.hex(),
+            None if text.len() == 16 => text.to_owned(),
+            None => return None,
+        };
+        let short = hex.get(..16)?;
+        // `from_str_radix` also accepts a sign.
+        if !short.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        Some(Self(u64::from_str_radix(short, 16).ok()?))
     }
 }
 
@@ -154,14 +158,17 @@ impl Node {
 impl Report {
     /// The key sets in force, separated by spaces if there are several sources.
     pub fn key_sets(&self) -> Option<String> {
-        let further = self.further.iter().map(|(set, _)| set);
-        let sets: Vec<String> = self
-            .key_set
-            .iter()
-            .chain(further)
-            .map(KeySet::to_string)
-            .collect();
-        (!sets.is_empty()).then(|| sets.join(" "))
+        let mut sets = Vec::new();
+        if let Some(set) = &self.key_set {
+            sets.push(set.to_string());
+        }
+        for (set, _digest) in &self.further {
+            sets.push(set.to_string());
+        }
+        if sets.is_empty() {
+            return None;
+        }
+        Some(sets.join(" "))
     }
 }
 
@@ -178,12 +185,11 @@ pub(super) struct RawReport<'a> {
 impl RawReport<'_> {
     /// Parses the texts. The error is a clause that follows "its report makes no sense".
     pub(super) fn report(self) -> Result<Report, String> {
-        let some = |text: &'_ str| !text.is_empty();
-        if !some(self.status) || !some(self.synced) {
-            return Err(format!(
-                "it has no {}",
-                if some(self.status) { "time" } else { "status" }
-            ));
+        if self.status.is_empty() {
+            return Err("it has no status".to_owned());
+        }
+        if self.synced.is_empty() {
+            return Err("it has no time".to_owned());
         }
         let mut digests = Vec::new();
         for digest in self.digest.split_whitespace() {
@@ -191,10 +197,12 @@ impl RawReport<'_> {
         }
         let mut sets = self.key_set.split_whitespace().map(KeySet::parse);
         let key_set = sets.next();
-        let further = sets.enumerate();
-        let further = further.map(|(at, set)| (set, digests.get(at + 1).copied()));
+        let mut further = Vec::new();
+        for (at, set) in sets.enumerate() {
+            further.push((set, digests.get(at + 1).copied()));
+        }
         Ok(Report {
-            further: further.collect(),
+            further,
             digest: digests.first().copied(),
             key_set,
             status: self

@@ -37,7 +37,8 @@ pub fn bar(
     width: usize,
     colour: Colour,
 ) -> String {
-    let (done, all) = (fleet.done(), fleet.rows.len());
+    let done = fleet.done();
+    let all = fleet.rows.len();
     let plain = format!(" {} {wanted} {}", of(fleet), span(passed));
     let note = if trouble.is_empty() {
         undone(fleet)

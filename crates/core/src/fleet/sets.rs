@@ -14,7 +14,7 @@ use crate::document::{Name, Serial};
 
 /// One key set, and how many nodes have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct KeySetCount {
     /// Its name; `None` for nodes that have none in force.
     pub key_set: Option<KeySet>,
     /// Its digest.
@@ -29,7 +29,7 @@ pub struct Held {
 #[derive(Debug, Clone, Default)]
 pub struct Sets {
     groups: BTreeMap<String, Newest>,
-    held: Vec<Held>,
+    held: Vec<KeySetCount>,
 }
 
 /// The highest serial of a group.
@@ -91,7 +91,7 @@ impl Sets {
                 }
                 _ => None,
             };
-            Held {
+            KeySetCount {
                 key_set: key_set.cloned(),
                 digest: *digest,
                 nodes: *nodes,
@@ -103,7 +103,7 @@ impl Sets {
     }
 
     /// Each key set once: the newest of each group first, then by count.
-    pub fn held(&self) -> &[Held] {
+    pub fn held(&self) -> &[KeySetCount] {
         &self.held
     }
 
@@ -133,8 +133,8 @@ impl Sets {
 }
 
 /// Merges equal key sets: two sources may publish the same document.
-fn merged(held: impl Iterator<Item = Held>) -> Vec<Held> {
-    let mut merged = BTreeMap::<_, Held>::new();
+fn merged(held: impl Iterator<Item = KeySetCount>) -> Vec<KeySetCount> {
+    let mut merged = BTreeMap::<_, KeySetCount>::new();
     for one in held {
         match merged.entry((one.key_set.clone(), one.digest)) {
             Entry::Occupied(mut other) => {
@@ -145,9 +145,9 @@ fn merged(held: impl Iterator<Item = Held>) -> Vec<Held> {
             Entry::Vacant(place) => drop(place.insert(one)),
         }
     }
-    let mut merged: Vec<Held> = merged.into_values().collect();
+    let mut merged: Vec<KeySetCount> = merged.into_values().collect();
     merged.sort_by(|a, b| {
-        let rank = |held: &Held| {
+        let rank = |held: &KeySetCount| {
             (
                 held.key_set.is_none(),
                 held.newest != Some(true),

@@ -74,9 +74,13 @@ pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
 pub fn undone(fleet: &Fleet) -> String {
     let mut parts = Vec::new();
     for state in State::ALL {
-        let rows = fleet.rows.iter();
-        let nodes = rows.filter(|row| row.state == state && !fleet.is_done(row));
-        parts.extend(counted(state, nodes.count()));
+        let mut nodes = 0;
+        for row in &fleet.rows {
+            if row.state == state && !fleet.is_done(row) {
+                nodes += 1;
+            }
+        }
+        parts.extend(counted(state, nodes));
     }
     parts.join(", ")
 }
@@ -93,7 +97,16 @@ pub fn troubled(fleet: &Fleet) -> String {
 }
 
 fn counted(state: State, nodes: usize) -> Option<String> {
-    (nodes > 0).then(|| format!("{} {}", grouped(nodes), state.word()))
+    if nodes == 0 {
+        return None;
+    }
+    Some(format!("{} {}", grouped(nodes), state.word()))
+}
+
+/// `1 node`, `1,200 nodes`.
+fn counted_nodes(nodes: usize) -> String {
+    let plural = if nodes == 1 { "" } else { "s" };
+    format!("{} node{plural}", grouped(nodes))
 }
 
 /// A number with its thousands separated.
@@ -122,11 +135,7 @@ pub fn ago(age: SignedDuration) -> String {
 
 fn headline(fleet: &Fleet, layout: &Layout) -> String {
     let nodes = fleet.rows.len();
-    let start = format!(
-        "{} node{}",
-        grouped(nodes),
-        if nodes == 1 { "" } else { "s" }
-    );
+    let start = counted_nodes(nodes);
     let mut parts: Vec<(u8, String)> = Vec::new();
     for state in State::ALL {
         if let Some(part) = counted(state, fleet.count(state)) {
@@ -143,15 +152,14 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
             ),
         ));
     }
-    let (mut line, mut column) = (layout.colour.paint(BOLD, &start), start.width());
+    let mut line = layout.colour.paint(BOLD, &start);
+    let mut column = start.width();
+    let width = layout.width.unwrap_or(usize::MAX);
     for (at, (code, part)) in parts.iter().enumerate() {
-        let (comma, wide) = (if at == 0 { ":" } else { "," }, part.width());
-        line.push_str(comma);
+        line.push(if at == 0 { ':' } else { ',' });
+        let wide = part.width();
         column += 1;
-        if layout
-            .width
-            .is_some_and(|width| column + 1 + wide + 1 > width)
-        {
+        if column + 1 + wide + 1 > width {
             line.push_str("\n   ");
             column = 3;
         }
@@ -165,22 +173,20 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
 fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> String {
     let mut text = String::new();
     for of_state in fleet.reasons(meant).chunk_by(|a, b| a.state == b.state) {
-        let listed = if layout.all {
-            of_state.len()
-        } else {
-            REASONS.min(of_state.len())
-        };
-        for reason in of_state.iter().take(listed) {
-            section(&mut text, reason, fleet, layout);
+        let mut more_nodes = 0;
+        for (at, reason) in of_state.iter().enumerate() {
+            if layout.all || at < REASONS {
+                section(&mut text, reason, fleet, layout);
+            } else {
+                more_nodes += reason.rows.len();
+            }
         }
-        let more: usize = of_state
-            .iter()
-            .skip(listed)
-            .map(|reason| reason.rows.len())
-            .sum();
-        if let Some(first) = of_state.first().filter(|_| more > 0) {
+        if let Some(first) = of_state.first()
+            && more_nodes > 0
+        {
             let word = layout.colour.paint(paint(first.state), first.state.word());
-            let (more, reasons) = (grouped(more), grouped(of_state.len() - listed));
+            let more = grouped(more_nodes);
+            let reasons = grouped(of_state.len() - REASONS);
             let _ = writeln!(
                 text,
                 "\n{word}  and {more} more for {reasons} other reasons (--all names them)"
@@ -191,12 +197,8 @@ fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> Str
 }
 
 fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layout) {
-    let (nodes, word) = (reason.rows.len(), reason.state.word());
-    let nodes = format!(
-        "{} node{}",
-        grouped(nodes),
-        if nodes == 1 { "" } else { "s" }
-    );
+    let word = reason.state.word();
+    let nodes = counted_nodes(reason.rows.len());
     let start = format!("{word}  {nodes}  ");
     let painted = format!(
         "{}  {}",
@@ -224,13 +226,14 @@ fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layou
         lines.push(cells(row, fleet));
     }
     let heads = heads(&lines);
-    if heads.iter().filter(|head| !head.is_empty()).count() > 1 {
+    let mut filled = heads.iter().filter(|head| !head.is_empty());
+    if filled.nth(1).is_some() {
         lines.insert(0, heads);
     }
     let wide = columns(&lines, layout.width);
     for line in &lines {
         let mut shown = String::from(" ");
-        for (cell, wide) in line.iter().zip(wide) {
+        for (cell, wide) in std::iter::zip(line, wide) {
             if wide > 0 {
                 let _ = write!(shown, " {} ", padded(&short(cell, wide), wide));
             }
@@ -250,8 +253,8 @@ fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layou
 fn heads(lines: &[Cells]) -> Cells {
     let mut heads = ["node", "name", "key set", "reported", "version"].map(str::to_owned);
     for (column, head) in heads.iter_mut().enumerate() {
-        let is_empty = |line: &Cells| line.get(column).is_none_or(String::is_empty);
-        if lines.iter().all(is_empty) {
+        let mut cells = lines.iter().filter_map(|line| line.get(column));
+        if cells.all(String::is_empty) {
             head.clear();
         }
     }
@@ -262,15 +265,15 @@ fn heads(lines: &[Cells]) -> Cells {
 fn columns(lines: &[Cells], width: Option<usize>) -> [usize; 5] {
     let mut wide = [0; 5];
     for row in lines {
-        for (wide, cell) in wide.iter_mut().zip(row) {
+        for (wide, cell) in std::iter::zip(&mut wide, row) {
             *wide = cell.width().max(*wide);
         }
     }
-    let mut over = wide
-        .iter()
-        .map(|wide| wide + 2)
-        .sum::<usize>()
-        .saturating_sub(width.unwrap_or(usize::MAX));
+    let mut all = 0;
+    for column in wide {
+        all += column + 2;
+    }
+    let mut over = all.saturating_sub(width.unwrap_or(usize::MAX));
     let [_, name, key_set, ..] = &mut wide;
     for column in [key_set, name] {
         let less = over.min(column.saturating_sub(LEAST));
@@ -281,17 +284,18 @@ fn columns(lines: &[Cells], width: Option<usize>) -> [usize; 5] {
 }
 
 fn cells(row: &Row, fleet: &Fleet) -> Cells {
-    let report = row.node.report();
-    let key_set = report.map(|report| report.key_sets().unwrap_or_else(|| "none".to_owned()));
-    let version = report.and_then(|report| report.version.as_deref());
-    let age = report.map(|report| ago(fleet.view.at.duration_since(report.synced)));
-    [
-        short(&row.node.id, NAME),
-        short(&row.node.name, NAME),
-        short(&key_set.unwrap_or_default(), 2 * NAME),
-        age.unwrap_or_default(),
-        short(version.unwrap_or_default(), NAME),
-    ]
+    let id = short(&row.node.id, NAME);
+    let name = short(&row.node.name, NAME);
+    let Some(report) = row.node.report() else {
+        return [id, name, String::new(), String::new(), String::new()];
+    };
+    let key_set = match report.key_sets() {
+        Some(key_sets) => short(&key_sets, 2 * NAME),
+        None => "none".to_owned(),
+    };
+    let age = ago(fleet.view.at.duration_since(report.synced));
+    let version = short(report.version.as_deref().unwrap_or_default(), NAME);
+    [id, name, key_set, age, version]
 }
 
 /// A text on one line, cut to at most `most` columns.

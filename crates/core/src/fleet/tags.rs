@@ -6,7 +6,9 @@ use crate::report::tags::TagNames;
 impl TagNames {
     /// The node that has these tags.
     pub fn node<'a>(&self, id: &str, tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Node {
-        let (mut name, mut any, mut raw) = ("", false, RawReport::default());
+        let mut name = "";
+        let mut any = false;
+        let mut raw = RawReport::default();
         for (key, value) in tags {
             if key == "Name" {
                 name = value;

@@ -11,7 +11,7 @@ use super::sets::{Sets, Standing};
 use super::wanted::Wanted;
 use crate::outcome::Status;
 
-pub use super::sets::Held;
+pub use super::sets::KeySetCount;
 
 /// How far in the future a report's time may be before the report is not believed.
 const AHEAD: SignedDuration = SignedDuration::from_mins(10);
@@ -210,7 +210,7 @@ impl Fleet {
     }
 
     /// Each key set that a node has, with the number of nodes.
-    pub fn held(&self) -> &[Held] {
+    pub fn held(&self) -> &[KeySetCount] {
         self.sets.held()
     }
 
@@ -283,7 +283,8 @@ impl Fleet {
 
 /// Natural order: web-9 comes before web-10.
 fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
+    let mut a = a;
+    let mut b = b;
     loop {
         let (text_a, text_b) = (
             until(&mut a, |c| c.is_ascii_digit()),

@@ -174,11 +174,11 @@ impl KeyBlob {
         // the word.
         let mut packed = base64.to_vec();
         packed.retain(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c'));
-        STANDARD
-            .decode(packed)
-            .ok()
-            .filter(|bytes| bytes.len() >= MIN_BLOB)
-            .and_then(|bytes| canonical(&bytes))
+        let bytes = STANDARD.decode(packed).ok()?;
+        if bytes.len() < MIN_BLOB {
+            return None;
+        }
+        canonical(&bytes)
     }
 
     /// The key in these bytes, in any spelling that sshd would accept; `None` if they are not a
@@ -188,8 +188,10 @@ impl KeyBlob {
     }
 
     fn new(kind: String, bytes: Vec<u8>) -> Self {
-        let known = KNOWN.iter().find(|known| **known == kind);
-        let kind = known.map_or(Cow::Owned(kind), |known| Cow::Borrowed(*known));
+        let kind = match KNOWN.iter().find(|known| **known == kind) {
+            Some(known) => Cow::Borrowed(*known),
+            None => Cow::Owned(kind),
+        };
         Self {
             fingerprint: Fingerprint(Sha256::digest(&bytes).into()),
             kind,
@@ -261,11 +263,11 @@ const SHOWN: usize = 50;
 /// The value is a hash already, and plans look keys up by the thousand, so a part of it is enough.
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(
-            self.0
-                .first_chunk::<8>()
-                .map_or(0, |first| u64::from_ne_bytes(*first)),
-        );
+        let number = match self.0.first_chunk::<8>() {
+            Some(first) => u64::from_ne_bytes(*first),
+            None => 0,
+        };
+        state.write_u64(number);
     }
 }
 
@@ -284,11 +286,13 @@ impl Fingerprint {
 
     /// Parses what `ssh-keygen -l` prints.
     pub fn parse(text: &str) -> Result<Self, BadFingerprint> {
-        text.strip_prefix(PREFIX)
-            .and_then(|b| STANDARD_NO_PAD.decode(b).ok())
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| BadFingerprint(brief(text)))
+        if let Some(base64) = text.strip_prefix(PREFIX)
+            && let Ok(digest) = STANDARD_NO_PAD.decode(base64)
+            && let Some(fingerprint) = Self::from_digest(&digest)
+        {
+            return Ok(fingerprint);
+        }
+        Err(BadFingerprint(brief(text)))
     }
 
     /// Calls `show` with the text. Fingerprints are written by the hundred thousand, so this does
@@ -383,7 +387,10 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
             fields.push(reader.string()?.to_vec());
         }
         k if k == "ecdsa" || k.starts_with("ecdsa-sha2-nistp") && !k.contains("-cert-v") => {
-            let curve = reader.text().filter(|curve| is_shown(curve))?.to_owned();
+            let curve = reader.text()?.to_owned();
+            if !is_shown(&curve) {
+                return None;
+            }
             let point = reader.string()?.to_vec();
             // sshd uses the curve inside the blob, and requires the outer name to agree if it names
             // one.
@@ -400,12 +407,13 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
             if !is_shown(spelled) {
                 return None;
             }
-            let mut any = false;
+            if reader.0.is_empty() {
+                return None;
+            }
             while !reader.0.is_empty() {
                 reader.string()?;
-                any = true;
             }
-            return any.then(|| KeyBlob::new(kind, bytes.to_vec()));
+            return Some(KeyBlob::new(kind, bytes.to_vec()));
         }
     }
     if !reader.0.is_empty() {
@@ -421,9 +429,10 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
 
 fn bit_length(mpint: &[u8]) -> usize {
     let digits = digits(mpint);
-    digits
-        .first()
-        .map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
+    match digits.first() {
+        Some(first) => digits.len() * 8 - first.leading_zeros() as usize,
+        None => 0,
+    }
 }
 
 /// Whether sshd could know a type of this name, and it is safe to display. A user's own file may

@@ -120,42 +120,34 @@ impl KeyLine {
         check_text(text)?;
         // In a file whose lines end in a CR alone, sshd reads only the first key, which nobody
         // intends.
-        if comment
-            .split(|b| *b == b'\r')
-            .skip(1)
-            .any(|line| identify(line).is_some())
-        {
+        let mut more_lines = comment.split(|b| *b == b'\r').skip(1);
+        if more_lines.any(|line| identify(line).is_some()) {
             return Err(BadLine::LineBreak);
         }
-        let (first, _) = cut_word(text);
-        let parsed = || {
-            let (options, key) = if looks_like_type(first) {
-                ("", text)
-            } else {
-                cut_options(text).ok_or(BadLine::OpenQuote)?
-            };
-            Self::assemble(
-                OptionList::parse(options)?,
-                key,
-                comment,
-                rules,
-                examination,
-            )
+        let fault = match Self::from_head(text, comment, rules, examination) {
+            Ok(key_line) => return Ok(key_line),
+            Err(fault) => fault,
         };
-        let parsed: Result<Self, BadLine> = parsed();
-        parsed.map_err(
-            |fault| match Mistake::find(&String::from_utf8_lossy(line)) {
-                Some(mistake) => mistake.into(),
-                // If the line has no key at all, such as an answer in words, do not blame an
-                // option.
-                None if matches!(fault, BadLine::Option(BadOption::Unknown(_)))
-                    && !has_key(text) =>
-                {
-                    Mistake::NoKey.into()
-                }
-                None => fault,
-            },
-        )
+        if let Some(mistake) = Mistake::find(&String::from_utf8_lossy(line)) {
+            return Err(mistake.into());
+        }
+        match fault {
+            // If the line has no key at all, such as an answer in words, do not blame an option.
+            BadLine::Option(BadOption::Unknown(_)) if !has_key(text) => Err(Mistake::NoKey.into()),
+            fault => Err(fault),
+        }
+    }
+
+    /// Parses options, type and base64.
+    fn from_head(
+        text: &str,
+        comment: &[u8],
+        rules: &LineRules,
+        examination: Examination,
+    ) -> Result<Self, BadLine> {
+        let (options, key) = split_options(text).ok_or(BadLine::OpenQuote)?;
+        let options = OptionList::parse(options)?;
+        Self::assemble(options, key, comment, rules, examination)
     }
 
     /// Builds a line from a bare `type base64 comment`, which may be surrounded by white space, and
@@ -195,28 +187,27 @@ impl KeyLine {
             return Err(mistake.into());
         }
         let (kind, rest) = cut_word(text);
-        if !looks_like_type(kind) {
-            let behind = cut_options(text).map_or("", |(_, behind)| behind);
-            if looks_like_type(cut_word(behind).0) && Mistake::find(text).is_none() {
-                return Err(BadLine::OptionsInKey);
-            }
+        if !looks_like_type(kind)
+            && let Some((_options, key)) = cut_options(text)
+            && looks_like_type(cut_word(key).0)
+            && Mistake::find(text).is_none()
+        {
+            return Err(BadLine::OptionsInKey);
         }
         let (_, comment) = cut_word(rest);
         let head = text.strip_suffix(comment).unwrap_or(text);
         // Of two keys in one field, the second must not be taken for the comment of the first.
-        let is_key =
-            |line: &str| looks_like_type(cut_word(line).0) || identify(line.as_bytes()).is_some();
-        if head.contains('\n') || comment.split('\n').skip(1).any(is_key) {
+        if head.contains('\n') {
             return Err(BadLine::LineBreak);
         }
+        for line in comment.split('\n').skip(1) {
+            if looks_like_type(cut_word(line).0) || identify(line.as_bytes()).is_some() {
+                return Err(BadLine::LineBreak);
+            }
+        }
         check_text(head)?;
-        let line = Self::assemble(
-            OptionList::from_single(options)?,
-            head,
-            comment.as_bytes(),
-            rules,
-            examination,
-        );
+        let options = OptionList::from_single(options)?;
+        let line = Self::assemble(options, head, comment.as_bytes(), rules, examination);
         line.map_err(|fault| match Mistake::find(text) {
             _ if text.contains('\n') => BadLine::LineBreak,
             Some(mistake) => mistake.into(),
@@ -253,16 +244,11 @@ impl KeyLine {
         if bare > MAX_LINE {
             return Err(BadLine::TooLong);
         }
-        let written = plain(
-            &String::from_utf8_lossy(comment),
-            char::REPLACEMENT_CHARACTER,
-        );
+        let text = String::from_utf8_lossy(comment);
+        let written = plain(&text, char::REPLACEMENT_CHARACTER);
         let room = written.floor_char_boundary(MAX_LINE.saturating_sub(bare + 1));
-        line.comment = written
-            .get(..room)
-            .unwrap_or_default()
-            .trim_end_matches(BLANKS)
-            .to_owned();
+        let cut = written.get(..room).unwrap_or_default();
+        line.comment = cut.trim_end_matches(BLANKS).to_owned();
         line.comment_altered = line.comment.as_bytes() != comment;
         Ok(line)
     }
@@ -303,12 +289,12 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
     // No key type contains a quote. A blob inside a quoted option is a decoy beside the key that
     // sshd goes on to read.
     let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
-    let bare = if first.contains(&b'"') {
-        None
-    } else {
-        key_at(line)
-    };
-    bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
+    if !first.contains(&b'"')
+        && let Some(found) = key_at(line)
+    {
+        return Some(found);
+    }
+    key_at(skip_blanks(past_options(line)?))
 }
 
 /// The key and the options that sshd reads from a line, in any spelling; `None` if a stock sshd
@@ -318,13 +304,23 @@ pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
     let found = identify(line)?;
     let (head, _comment) = cut_comment(trim(line));
     let text = std::str::from_utf8(head).ok()?;
-    let (options, rest) = if looks_like_type(cut_word(text).0) {
-        ("", text)
-    } else {
-        cut_options(text)?
-    };
+    let (options, rest) = split_options(text)?;
     let options = OptionList::parse(options).ok()?;
-    (cut_word(rest).0 == found.key.kind()).then_some((found.key, options))
+    let (kind, _) = cut_word(rest);
+    if kind == found.key.kind() {
+        Some((found.key, options))
+    } else {
+        None
+    }
+}
+
+/// The options, if there are any, and the key after them; `None` if a quote does not end.
+fn split_options(text: &str) -> Option<(&str, &str)> {
+    if looks_like_type(cut_word(text).0) {
+        Some(("", text))
+    } else {
+        cut_options(text)
+    }
 }
 
 /// Whether any word of a line is a key or its type.
@@ -334,10 +330,11 @@ fn has_key(text: &str) -> bool {
 }
 
 fn key_at(line: &[u8]) -> Option<Identified> {
-    let (_kind, rest) = line.split_at_checked(line.iter().position(|b| is_blank(*b))?)?;
-    let rest = skip_blanks(rest);
-    let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
-    let (base64, comment) = rest.split_at_checked(end)?;
+    let (_kind, rest) = split_at_blank(line);
+    if rest.is_empty() {
+        return None;
+    }
+    let (base64, comment) = split_at_blank(skip_blanks(rest));
     let key = KeyBlob::recognise(base64)?;
     Some(Identified {
         key,
@@ -345,13 +342,22 @@ fn key_at(line: &[u8]) -> Option<Identified> {
     })
 }
 
+/// Splits a line before its first blank.
+fn split_at_blank(line: &[u8]) -> (&[u8], &[u8]) {
+    let end = line.iter().position(|b| is_blank(*b));
+    end.and_then(|end| line.split_at_checked(end))
+        .unwrap_or((line, &[]))
+}
+
 /// A line without surrounding blanks and trailing line ends.
 fn trim(line: &[u8]) -> &[u8] {
-    let end = line
-        .iter()
-        .rposition(|b| !is_blank(*b) && *b != b'\r')
-        .map_or(0, |last| last + 1);
-    skip_blanks(line.get(..end).unwrap_or_default())
+    let mut line = skip_blanks(line);
+    while let Some((last, before)) = line.split_last()
+        && (is_blank(*last) || *last == b'\r')
+    {
+        line = before;
+    }
+    line
 }
 
 /// Splits a line into its options, type and base64, and the comment after them.
@@ -364,9 +370,7 @@ fn cut_comment(line: &[u8]) -> (&[u8], &[u8]) {
         past_options(line).unwrap_or_default()
     };
     for _type_and_base64 in 0..2 {
-        rest = skip_blanks(rest);
-        let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
-        rest = rest.get(end..).unwrap_or_default();
+        (_, rest) = split_at_blank(skip_blanks(rest));
     }
     let comment = skip_blanks(rest);
     (

@@ -239,7 +239,9 @@ fn is_prime(odd: u32) -> bool {
 
 /// Euler's criterion.
 fn is_square_modulo(number: u32, prime: u32) -> bool {
-    let (mut power, mut base, mut exponent) = (1, number, prime / 2);
+    let mut power = 1;
+    let mut base = number;
+    let mut exponent = prime / 2;
     while exponent > 0 {
         if exponent % 2 == 1 {
             power = power * base % prime;

@@ -148,7 +148,6 @@ impl Mistake {
         if is_host && !is_option && looks_like_type(second) || is_signer {
             return Some(Self::HostOrPrincipal(brief(first)));
         }
-        let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
         if is_number(first) && is_number(second) {
             return Some(Self::Ssh1);
         }
@@ -166,9 +165,10 @@ impl Mistake {
             ));
         }
         if first.len() >= SHORTEST_PART && is_base64(first) {
-            let key = KeyBlob::recognise(first.as_bytes());
-            let missing = |key: KeyBlob| Self::TypeMissing(plain(&cut(key.kind(), 64), '?'));
-            return Some(key.map_or(Self::Part, missing));
+            return Some(match KeyBlob::recognise(first.as_bytes()) {
+                Some(key) => Self::TypeMissing(plain(&cut(key.kind(), 64), '?')),
+                None => Self::Part,
+            });
         }
         if let Some(sign) = first.chars().find(|sign| !sign.is_ascii()) {
             let has_key = looks_like_type(second) || second.len() >= SHORTEST_PART;
@@ -187,11 +187,8 @@ impl Mistake {
         if options.contains("=\"") && word.contains('"') && !word.contains("=\"") {
             return Some(Self::InnerQuote);
         }
-        let name = word
-            .split(['=', ','])
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let name = word.split(['=', ',']).next().unwrap_or_default();
+        let name = name.to_ascii_lowercase();
         let is_option = options.ends_with(',') || word.starts_with(',') || is_option_name(&name);
         if word.is_empty() {
             return None;
@@ -200,7 +197,10 @@ impl Mistake {
             return Some(Self::BlankInOptions);
         }
         let has_key = behind.split([' ', '\t']).any(looks_like_type);
-        (has_key && !looks_like_type(word)).then(|| Self::Between(brief(word)))
+        if !has_key || looks_like_type(word) {
+            return None;
+        }
+        Some(Self::Between(brief(word)))
     }
 
     /// Recognises the last part of a key that was broken over several lines; only the previous line
@@ -208,37 +208,38 @@ impl Mistake {
     pub fn find_end(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?.trim();
         let first = cut_word(line).0;
-        (!first.is_empty() && is_base64(first)).then_some(Self::Part)
+        if first.is_empty() || !is_base64(first) {
+            return None;
+        }
+        Some(Self::Part)
     }
 
     /// Finds a key in the comment of another key.
     pub fn find_second(comment: &str) -> Option<Self> {
-        let mut words = comment.split([' ', '\t']);
-        // A shorter word is not a key, and most comments have no longer one.
-        let key = words.find_map(|word| {
-            let is_long = word.len() >= SHORTEST_PART && word.starts_with("AAAA");
-            is_long
-                .then(|| KeyBlob::recognise(word.as_bytes()))
-                .flatten()
-        })?;
-        Some(Self::SecondKey(key.fingerprint().to_string()))
+        for word in comment.split([' ', '\t']) {
+            // A shorter word is not a key, and most comments have no longer one.
+            if word.len() >= SHORTEST_PART
+                && word.starts_with("AAAA")
+                && let Some(key) = KeyBlob::recognise(word.as_bytes())
+            {
+                return Some(Self::SecondKey(key.fingerprint().to_string()));
+            }
+        }
+        None
     }
 
     /// Recognises a text that begins like a block of another program.
     pub(super) fn find_block(text: &str) -> Option<Self> {
-        let begins = |beginnings: &[&str]| {
-            beginnings
-                .iter()
-                .any(|beginning| text.starts_with(beginning))
-        };
-        if begins(&[
+        for beginning in [
             "---- BEGIN SSH2 ",
             "---- END SSH2 ",
             "Comment:",
             "Subject:",
             "x-command:",
-        ]) {
-            return Some(Self::Rfc4716);
+        ] {
+            if text.starts_with(beginning) {
+                return Some(Self::Rfc4716);
+            }
         }
         let label = text
             .strip_prefix("-----BEGIN ")
@@ -262,8 +263,14 @@ fn is_before_key(first: &str, line: &str) -> bool {
     let is_glued = name.contains("ssh-") || name.contains("ecdsa-") || name.starts_with("ssh");
     let is_option = is_option_name(&name.to_ascii_lowercase()) || first.contains(',');
     let is_misspelt = !is_glued && name.contains('-') && name.starts_with(char::is_alphabetic);
-    let has_blob = |word: &str| KeyBlob::recognise(word.as_bytes()).is_some();
-    !is_option && !is_misspelt && words.any(|word| looks_like_type(word) || has_blob(word))
+    if is_option || is_misspelt {
+        return false;
+    }
+    words.any(|word| looks_like_type(word) || KeyBlob::recognise(word.as_bytes()).is_some())
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_base64(word: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Compares and searches the RSA moduli of several keys: one that is a prime, one whose primes are
-//! close together, and two that share a prime.
+//! Compares and searches the RSA moduli of several keys: a modulus that is a prime, one whose
+//! primes are close together, and two that share a prime.
 //!
 //! Anyone who knows a prime factor of a modulus knows the private key. A modulus that is a prime is
 //! its own factor. If both primes are close to each other, as in CVE-2022-26320, they are found
@@ -30,7 +30,9 @@ pub fn weak_moduli<'a>(keys: impl IntoIterator<Item = &'a KeyBlob>) -> BTreeMap<
     let mut weak = BTreeMap::new();
     for modulus in &moduli {
         if let Some(weakness) = examine(modulus, &moduli) {
-            weak.extend(modulus.keys.iter().map(|key| (*key, weakness)));
+            for key in &modulus.keys {
+                weak.insert(*key, weakness);
+            }
         }
     }
     weak
@@ -71,11 +73,15 @@ fn examine(modulus: &Modulus<'_>, all: &[Modulus<'_>]) -> Option<Weakness> {
         return Some(Weakness::ClosePrimes);
     }
     let mut product = ring.one.clone();
-    for other in all.iter().filter(|other| other.bytes != modulus.bytes) {
-        product = ring.multiplied(&product, &ring.reduced(other.bytes));
+    for other in all {
+        if other.bytes != modulus.bytes {
+            product = ring.multiplied(&product, &ring.reduced(other.bytes));
+        }
     }
-    ring.shares_a_factor(product)
-        .then_some(Weakness::SharedFactor)
+    if ring.shares_a_factor(product) {
+        return Some(Weakness::SharedFactor);
+    }
+    None
 }
 
 /// Arithmetic modulo an odd number in Montgomery form: each number is represented by its product
@@ -171,13 +177,9 @@ impl Ring {
     /// Reduces a number that is less than twice the modulus.
     fn below(&self, mut number: Vec<u64>) -> Vec<u64> {
         let length = self.modulus.len();
-        let is_larger = number.iter().skip(length).any(|word| *word > 0)
-            || number
-                .iter()
-                .take(length)
-                .rev()
-                .ge(self.modulus.iter().rev());
-        if is_larger {
+        let (low, high) = number.split_at_checked(length).unwrap_or((&number, &[]));
+        let has_more_words = high.iter().any(|word| *word > 0);
+        if has_more_words || low.iter().rev().ge(self.modulus.iter().rev()) {
             subtract(&mut number, &self.modulus);
         }
         number.truncate(length);
@@ -235,7 +237,8 @@ fn has_close_primes(modulus: &[u64]) -> bool {
 
 /// The integer square root and the remainder, computed bit by bit.
 fn square_root(number: &[u64]) -> (Vec<u64>, Vec<u64>) {
-    let (mut rest, mut root) = (number.to_vec(), vec![0; number.len()]);
+    let mut rest = number.to_vec();
+    let mut root = vec![0; number.len()];
     for at in (0..number.len() * 32).rev() {
         // Twice the root so far, and the next bit. Both are above what the lower bits can add.
         let mut trial = root.clone();
@@ -257,10 +260,10 @@ fn square_root(number: &[u64]) -> (Vec<u64>, Vec<u64>) {
 /// The words of a number, the lowest first.
 fn words(bytes: &[u8], length: usize) -> Vec<u64> {
     let mut words = vec![0; length];
-    for (word, part) in words.iter_mut().zip(bytes.rchunks(8)) {
-        *word = part
-            .iter()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    for (word, part) in std::iter::zip(&mut words, bytes.rchunks(8)) {
+        for byte in part {
+            *word = *word << 8 | u64::from(*byte);
+        }
     }
     words
 }
@@ -268,8 +271,9 @@ fn words(bytes: &[u8], length: usize) -> Vec<u64> {
 /// Adds a multiple of a number to a longer one.
 fn add_multiple(sum: &mut [u64], number: &[u64], factor: u64) {
     let mut carry = 0;
-    let padded = number.iter().copied().chain(std::iter::repeat(0));
-    for (word, other) in sum.iter_mut().zip(padded) {
+    let mut others = number.iter();
+    for word in sum {
+        let other = others.next().copied().unwrap_or(0);
         let all = u128::from(other) * u128::from(factor) + u128::from(*word) + carry;
         (*word, carry) = (low_word(all), all >> 64);
     }
@@ -277,8 +281,9 @@ fn add_multiple(sum: &mut [u64], number: &[u64], factor: u64) {
 
 fn subtract(from: &mut [u64], number: &[u64]) {
     let mut borrow = false;
-    let padded = number.iter().copied().chain(std::iter::repeat(0));
-    for (word, other) in from.iter_mut().zip(padded) {
+    let mut others = number.iter();
+    for word in from {
+        let other = others.next().copied().unwrap_or(0);
         let (less, first) = word.overflowing_sub(other);
         let (less, second) = less.overflowing_sub(u64::from(borrow));
         (*word, borrow) = (less, first || second);

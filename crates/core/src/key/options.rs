@@ -103,12 +103,8 @@ impl KeyOption {
         let end = text.find([',', '=', '"']).unwrap_or(text.len());
         let (word, rest) = text.split_at_checked(end).unwrap_or((text, ""));
         let name = word.to_ascii_lowercase();
-        let flag = FLAGS.contains(&name.as_str())
-            || SWITCHES.contains(&name.as_str())
-            || name
-                .strip_prefix("no-")
-                .is_some_and(|base| SWITCHES.contains(&base));
-        if flag {
+        let switch = name.strip_prefix("no-").unwrap_or(&name);
+        if FLAGS.contains(&name.as_str()) || SWITCHES.contains(&switch) {
             return match rest.chars().next() {
                 None | Some(',') => Ok((Self { name, value: None }, rest)),
                 Some(_) => Err(BadOption::Unknown(text.to_owned())),
@@ -240,21 +236,31 @@ impl OptionList {
     /// Removes and returns the `expiry-time` options. A line may have several; for sshd the
     /// earliest one counts.
     pub fn take_expiries(&mut self) -> Vec<Expiry> {
-        let expiries = self.0.iter().filter(|option| option.name == "expiry-time");
-        let expiries = expiries
-            .filter_map(|option| Expiry::parse(option.value.as_deref()?))
-            .collect();
+        let mut expiries = Vec::new();
+        for option in &self.0 {
+            if option.name == "expiry-time"
+                && let Some(value) = &option.value
+                && let Some(expiry) = Expiry::parse(value)
+            {
+                expiries.push(expiry);
+            }
+        }
         self.0.retain(|option| option.name != "expiry-time");
         expiries
     }
 
     /// The length of the options in bytes when they are written.
     pub fn written_len(&self) -> usize {
-        let value_len = |value: &String| value.len() + value.matches('"').count() + r#"="""#.len();
-        let option_len =
-            |option: &KeyOption| option.name.len() + option.value.as_ref().map_or(0, value_len);
         let commas = self.0.len().saturating_sub(1);
-        self.0.iter().map(option_len).sum::<usize>() + commas
+        let mut length = commas;
+        for option in &self.0 {
+            length += option.name.len();
+            if let Some(value) = &option.value {
+                let escapes = value.matches('"').count();
+                length += value.len() + escapes + r#"="""#.len();
+            }
+        }
+        length
     }
 
     /// Whether the list is empty.
@@ -296,12 +302,14 @@ pub fn is_option_name(name: &str) -> bool {
 /// Reads a quoted value whose opening quote has been removed; `\"` is the only escape. Returns what
 /// follows the closing quote.
 pub fn dequote(text: &str) -> Option<(String, &str)> {
-    let mut quotes = text.match_indices('"').map(|(at, _)| at);
-    let end = quotes.find(|at| {
-        text.get(..*at)
-            .is_some_and(|before| !before.ends_with('\\'))
-    })?;
-    let (quoted, rest) = text.split_at_checked(end)?;
+    let mut at_quotes = text.match_indices('"');
+    let (quoted, rest) = loop {
+        let (at, _) = at_quotes.next()?;
+        let (before, from) = text.split_at_checked(at)?;
+        if !before.ends_with('\\') {
+            break (before, from);
+        }
+    };
     let mut value = String::with_capacity(quoted.len());
     for (at, part) in quoted.split("\\\"").enumerate() {
         if at > 0 {
@@ -319,18 +327,12 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
             "only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else",
         ),
         "from" => value.split(',').try_for_each(check_from),
-        "expiry-time" => Expiry::parse(value)
-            .map(drop)
-            .ok_or("is not a time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
+        "expiry-time" => match Expiry::parse(value) {
+            Some(_) => Ok(()),
+            None => Err("is not a time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
+        },
         "environment" => match value.split_once('=') {
-            Some((variable, _))
-                if !variable.is_empty()
-                    && variable
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
-            {
-                Ok(())
-            }
+            Some((variable, _)) if is_variable(variable) => Ok(()),
             _ => Err("must be NAME=VALUE"),
         },
         "permitopen" => check_permit(value),
@@ -347,18 +349,22 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     }
 }
 
+fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    !name.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// Checks one pattern of a `from` list. sshd does not ignore a line with an invalid pattern; it
 /// fails each login with its key instead.
 fn check_from(pattern: &str) -> Result<(), &'static str> {
     let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
     let Some((address, length)) = pattern.split_once('/') else {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:*?%[]".contains(&b);
-        let good = !pattern.is_empty() && pattern.bytes().all(plain);
-        return if good {
-            Ok(())
-        } else {
-            Err("must be a list of host patterns and networks without blanks")
-        };
+        let mut bytes = pattern.bytes();
+        let is_plain = bytes.all(|b| b.is_ascii_alphanumeric() || b"._-:*?%[]".contains(&b));
+        if pattern.is_empty() || !is_plain {
+            return Err("must be a list of host patterns and networks without blanks");
+        }
+        return Ok(());
     };
     let host_bits = match (address.parse::<IpAddr>(), length.parse::<u32>()) {
         (Ok(IpAddr::V4(address)), Ok(length @ 0..=32)) => {

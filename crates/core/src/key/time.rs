@@ -24,21 +24,13 @@ impl Expiry {
         if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let field = |from: usize, to: usize| {
-            digits
-                .get(from..to)
-                .map_or(Some(0), |d| d.parse::<i16>().ok())
-        };
-        let small = |from, to| field(from, to).and_then(|n| i8::try_from(n).ok());
-        let time = civil::DateTime::new(
-            field(0, 4)?,
-            small(4, 6)?,
-            small(6, 8)?,
-            small(8, 10)?,
-            small(10, 12)?,
-            small(12, 14)?,
-            0,
-        );
+        let year = digits.get(..4)?.parse().ok()?;
+        let month = two_digits(digits, 4)?;
+        let day = two_digits(digits, 6)?;
+        let hour = two_digits(digits, 8)?;
+        let minute = two_digits(digits, 10)?;
+        let second = two_digits(digits, 12)?;
+        let time = civil::DateTime::new(year, month, day, hour, minute, second, 0);
         Some(Self {
             time: time.ok()?,
             utc: local.is_some(),
@@ -53,6 +45,14 @@ impl Expiry {
         } else {
             standard_offset(zone, utc).to_timestamp(self.time).ok()
         }
+    }
+}
+
+/// The number of two digits at an index; 0 if the text ends before them.
+fn two_digits(digits: &str, from: usize) -> Option<i8> {
+    match digits.get(from..from + 2) {
+        Some(digits) => digits.parse().ok(),
+        None => Some(0),
     }
 }
 

@@ -14,14 +14,16 @@ impl<'a> Arn<'a> {
     pub(crate) fn parse(text: &'a str, service: &str) -> Option<Result<Self, String>> {
         let rest = text.strip_prefix("arn:")?;
         let mut parts = rest.splitn(5, ':');
-        let mut part = || parts.next().unwrap_or_default();
-        let (partition, named, region, account, resource) =
-            (part(), part(), part(), part(), part());
-        let all = |text: &str, good: fn(char) -> bool| !text.is_empty() && text.chars().all(good);
-        let in_partition = partition
-            .strip_prefix("aws")
-            .is_some_and(|rest| rest.is_empty() || all(rest, in_region));
-        Some(if !in_partition {
+        let partition = parts.next().unwrap_or_default();
+        let named = parts.next().unwrap_or_default();
+        let region = parts.next().unwrap_or_default();
+        let account = parts.next().unwrap_or_default();
+        let resource = parts.next().unwrap_or_default();
+        let is_partition = match partition.strip_prefix("aws") {
+            Some(rest) => rest.chars().all(in_region),
+            None => false,
+        };
+        Some(if !is_partition {
             Err(format!(
                 "{partition:?} is not a partition of an ARN, as `aws`, `aws-cn` or `aws-us-gov` are"
             ))
@@ -29,7 +31,7 @@ impl<'a> Arn<'a> {
             Err(format!("that is an ARN of {named:?}, not of {service}"))
         } else if !is_region(region) {
             Err("its ARN has no region".to_owned())
-        } else if account.len() != 12 || !all(account, |c| c.is_ascii_digit()) {
+        } else if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
             Err("its ARN has no account of 12 digits".to_owned())
         } else {
             Ok(Self { region, resource })

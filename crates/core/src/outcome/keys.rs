@@ -20,10 +20,10 @@ const LISTED_BYTES: usize = 256;
 /// Keys as shown to people. Clones share them: a hundred accounts with the same document cost no
 /// more than one.
 #[derive(Clone, Default)]
-pub struct KeyList(Arc<Keys>);
+pub struct KeyList(Arc<SharedKeys>);
 
 #[derive(Default)]
-struct Keys {
+struct SharedKeys {
     keys: Vec<KeyShown>,
     digest: OnceLock<Digest>,
 }
@@ -32,10 +32,7 @@ impl KeyList {
     /// The SHA-256 over one line per key: `FINGERPRINT TYPE COMMENT`.
     pub fn digest(&self) -> Digest {
         *self.0.digest.get_or_init(|| {
-            let line = |key: &KeyShown| {
-                key.fingerprint.to_string().len() + key.kind.len() + key.comment.len() + 3
-            };
-            let mut text = Vec::with_capacity(self.iter().map(line).sum());
+            let mut text = Vec::new();
             for key in self.iter() {
                 text.extend_from_slice(key.fingerprint.to_string().as_bytes());
                 for part in [" ", &key.kind, " ", &key.comment, "\n"] {
@@ -59,17 +56,20 @@ impl KeyList {
 /// How many of these may be listed.
 fn listed<T>(all: &[T], most: usize, text_len: impl Fn(&T) -> usize) -> usize {
     let mut bytes = most * LISTED_BYTES;
-    let fits = |one: &&T| {
-        let left = bytes.checked_sub(text_len(one));
-        bytes = left.unwrap_or_default();
-        left.is_some()
-    };
-    all.iter().take(most).take_while(fits).count()
+    let mut count = 0;
+    for one in all.iter().take(most) {
+        let Some(left) = bytes.checked_sub(text_len(one)) else {
+            break;
+        };
+        bytes = left;
+        count += 1;
+    }
+    count
 }
 
 impl From<Vec<KeyShown>> for KeyList {
     fn from(keys: Vec<KeyShown>) -> Self {
-        Self(Arc::new(Keys {
+        Self(Arc::new(SharedKeys {
             keys,
             digest: OnceLock::new(),
         }))

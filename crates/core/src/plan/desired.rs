@@ -20,13 +20,13 @@ pub struct Entry {
     pub comment: String,
     /// The whole line, without LF.
     pub line: String,
-    /// The source of the key, if the account has keys of several sources.
+    /// The source of the key, if the account has more than one source.
     pub source: Option<String>,
     /// The option of the line that only a recent sshd knows, and the first version that does.
     pub(super) newest_option: Option<(&'static str, (u32, u32))>,
 }
 
-/// A document in force for an account, possibly one of several that are combined.
+/// A document in force for an account, possibly combined with others.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer<'a> {
     /// The document.
@@ -107,9 +107,10 @@ pub fn desired(
         pinned: pinned.iter().map(|line| line.key.fingerprint()).collect(),
         ..Desired::default()
     };
-    desired
-        .entries
-        .extend(pinned.iter().map(|line| Entry::new(line, None, at, form).0));
+    for line in pinned {
+        let (entry, _until) = Entry::new(line, None, at, form);
+        desired.entries.push(entry);
+    }
     // Which document decides about each key, by its index.
     let mut decided: HashMap<Fingerprint, usize> = HashMap::new();
     for (place, layer) in documents.iter().enumerate() {
@@ -130,16 +131,22 @@ pub fn desired(
             .map(|standing| kept_open(&candidates, standing));
         for (index, candidate) in candidates.into_iter().enumerate() {
             let by_time = candidate.is_open(at.now);
-            let good = kept_open
-                .as_ref()
-                .map_or(by_time, |kept_open| kept_open.contains(&index));
+            let is_in_force = match &kept_open {
+                Some(kept_open) => kept_open.contains(&index),
+                None => by_time,
+            };
+            for change in candidate.changes() {
+                if change > at.now {
+                    desired.next_change = earlier(desired.next_change, Some(change));
+                }
+            }
             // A change that is held back while the clock is wrong is due as soon as the clock is
             // right.
-            let held = (good != by_time).then_some(at.now);
-            let coming = candidate.changes().filter(|change| *change > at.now);
-            desired.next_change = coming.chain(held).chain(desired.next_change).min();
+            if is_in_force != by_time {
+                desired.next_change = earlier(desired.next_change, Some(at.now));
+            }
             let fingerprint = candidate.entry.key.fingerprint();
-            if good
+            if is_in_force
                 && *decided.entry(fingerprint).or_insert(place) == place
                 && !desired.pinned.contains(&fingerprint)
             {
@@ -155,8 +162,10 @@ pub fn desired(
 /// The keys that the sources' current documents revoke.
 fn revoked_for_all(documents: &[Layer<'_>]) -> BTreeSet<Fingerprint> {
     let mut revoked = BTreeSet::new();
-    for current in documents.iter().filter(|one| one.is_current) {
-        revoked.extend(current.document.revoked.iter().copied());
+    for layer in documents {
+        if layer.is_current {
+            revoked.extend(&layer.document.revoked);
+        }
     }
     revoked
 }
@@ -181,6 +190,14 @@ fn kept_open(candidates: &[CandidateLine<'_>], standing: &PresentLines) -> HashS
         }
     }
     open
+}
+
+/// The earlier of two times; `None` means never.
+pub(crate) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Removes repeated lines, which have no effect.
@@ -212,6 +229,19 @@ impl Desired {
     pub fn published(&self) -> usize {
         self.published.len()
     }
+
+    /// Whether only our own lines may have the key. `installed` has all keys that authkeysd ever
+    /// installed for the account.
+    pub(super) fn is_unwelcome(
+        &self,
+        fingerprint: &Fingerprint,
+        installed: &BTreeSet<Fingerprint>,
+    ) -> bool {
+        !self.pinned.contains(fingerprint)
+            && (self.addressed.contains(fingerprint)
+                || self.revoked.contains(fingerprint)
+                || installed.contains(fingerprint))
+    }
 }
 
 impl Entry {
@@ -224,16 +254,16 @@ impl Entry {
         form: ExpiryForm,
     ) -> (Self, Option<Timestamp>) {
         let mut options = line.options.clone();
-        let expiries = options.take_expiries();
-        let until = expiries
-            .into_iter()
-            .filter_map(|expiry| at.resolve(expiry))
-            .chain(not_after)
-            .min();
-        let expiry = until
-            .and_then(|until| at.option(until, form))
-            .unwrap_or_default();
-        let (kind, comment) = (line.key.kind(), &line.comment);
+        let mut until = not_after;
+        for expiry in options.take_expiries() {
+            until = earlier(until, at.resolve(expiry));
+        }
+        let expiry = match until {
+            Some(until) => at.option(until, form).unwrap_or_default(),
+            None => String::new(),
+        };
+        let kind = line.key.kind();
+        let comment = &line.comment;
         // Allocate the whole length at once: there are thousands of lines, and a growing buffer is
         // moved, or wiped, at every step.
         let separators = 4;

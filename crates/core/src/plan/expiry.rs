@@ -113,8 +113,12 @@ impl Moment {
             ExpiryForm::Omit => return None,
         };
         let time = offset.to_datetime(until);
-        let (year, month, day) = (time.year(), time.month(), time.day());
-        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        let year = time.year();
+        let month = time.month();
+        let day = time.day();
+        let hour = time.hour();
+        let minute = time.minute();
+        let second = time.second();
         Some(format!(
             "expiry-time=\"{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{suffix}\""
         ))

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, Entry};
-use super::layout::{BEGIN, END, Mode, Plan, append_line, is_head, is_marker};
+use super::layout::{Mode, Plan};
+use super::lines::{BEGIN, END, append_line, is_head, is_marker, without_feed};
 use crate::key::{Fingerprint, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
@@ -52,7 +53,9 @@ impl Fragments {
     pub fn after(&self, plan: &Plan) -> Self {
         let mut after = self.clone();
         after.ours = plan.content.clone().or(after.ours);
-        after.others.extend(plan.others.iter().cloned());
+        for (name, content) in &plan.others {
+            after.others.insert(name.clone(), content.clone());
+        }
         after
     }
 
@@ -64,10 +67,9 @@ impl Fragments {
 
     /// All lines of all files.
     pub fn all(&self) -> impl Iterator<Item = &[u8]> {
-        let fragments = self.ours.iter().chain(self.others.values());
-        fragments
-            .chain(&self.made)
-            .flat_map(|content| lines(content))
+        let ours = self.ours.iter();
+        let files = ours.chain(self.others.values()).chain(&self.made);
+        files.flat_map(|content| lines(content))
     }
 }
 
@@ -96,64 +98,45 @@ pub fn plan_fragments(
     let mut new = match mode {
         Mode::Exclusive => Vec::new(),
         Mode::Block => {
-            let theirs: Vec<u8> = ours
-                .split_inclusive(|b| *b == b'\n')
-                .filter(|line| !is_head(line))
-                .flatten()
-                .copied()
-                .collect();
+            let mut theirs = Vec::with_capacity(ours.len());
+            for line in ours.split_inclusive(|b| *b == b'\n') {
+                if !is_head(line) {
+                    theirs.extend_from_slice(line);
+                }
+            }
             rules.keep(&theirs, |fingerprint, line| {
                 !rules.unwelcome(fingerprint) && !rules.grants_as_wanted(line)
             })
         }
     };
-    let ours_before = lines(ours)
-        .filter_map(identify)
-        .map(|found| found.key.fingerprint())
-        .collect::<HashSet<_>>();
-    let foreign = lines(&new)
-        .filter_map(identify)
-        .map(|found| found.key.fingerprint())
-        .collect::<HashSet<_>>();
+    let ours_before = keys_of(ours);
+    let foreign = keys_of(&new);
     let complete = rules.missing(ours).is_empty();
-    let nothing_else = lines(ours)
-        .filter(|line| identify(line).is_some())
-        .all(|line| {
-            let stranger =
-                identify(line).is_some_and(|found| foreign.contains(&found.key.fingerprint()));
-            rules.grants_as_wanted(line) || stranger
-        });
+    let nothing_else = lines(ours).all(|line| match identify(line) {
+        None => true,
+        Some(found) => rules.grants_as_wanted(line) || foreign.contains(&found.key.fingerprint()),
+    });
     if !new.is_empty() && !new.ends_with(b"\n") {
         new.push(b'\n');
     }
     // update-ssh-keys drops this line when it rewrites the fragment, and that is not a reason to
     // write it again.
-    let head = desired
-        .head
-        .as_deref()
-        .filter(|_| !desired.entries.is_empty());
-    for line in head
-        .into_iter()
-        .chain(desired.entries.iter().map(|entry| entry.line.as_str()))
+    if let Some(head) = &desired.head
+        && !desired.entries.is_empty()
     {
-        append_line(&mut new, line.as_bytes());
+        append_line(&mut new, head.as_bytes());
+    }
+    for entry in &desired.entries {
+        append_line(&mut new, entry.line.as_bytes());
     }
     if !(complete && nothing_else) {
         plan.content = Some(new);
     }
 
-    // Differences that only update-ssh-keys' own lines can repair, and not our block.
     let made = present.made.as_deref().unwrap_or_default();
-    let undone = || {
-        rules
-            .missing(&without_block(made))
-            .iter()
-            .any(|entry| !entry.key.kind().contains(VENDOR))
-    };
-    let wrong = || lines(made).any(|line| rules.is_wrong(line));
     let written = plan.content.is_some() || !plan.others.is_empty();
     plan.refresh = present.maker == Maker::Program
-        && (written || present.to_be_imported() || undone() || wrong());
+        && (written || present.to_be_imported() || rules.needs_refresh(made));
     summarise(&mut plan, &rules, present, others, &ours_before);
     plan
 }
@@ -175,19 +158,21 @@ pub fn put_right(
     let mut new = Vec::new();
     let mut there: HashSet<(Fingerprint, OptionList)> = HashSet::new();
     for line in without_block(old.unwrap_or_default()).split_inclusive(|b| *b == b'\n') {
-        let Some(found) = identify(bare(line)) else {
+        let Some(found) = identify(without_feed(line)) else {
             append_line(&mut new, line);
             continue;
         };
         let fingerprint = found.key.fingerprint();
-        let wanted = rules.wanted_as(bare(line));
+        let wanted = rules.wanted_as(without_feed(line));
         if !rules.unwelcome(&fingerprint) || wanted.is_some() {
             append_line(&mut new, line);
-            there.extend(wanted);
+            if let Some(wanted) = wanted {
+                there.insert(wanted);
+            }
         } else if present.maker == Maker::Nobody {
             // Removing the line would lock out users whose sshd does not read fragments. Keeping it
             // as it is would defeat our options. So replace it.
-            for (entry, options) in rules.wanted.get(&fingerprint).into_iter().flatten() {
+            for (entry, options) in rules.lines_of(&fingerprint) {
                 if there.insert((fingerprint, options.clone())) {
                     append_line(&mut new, entry.line.as_bytes());
                 }
@@ -197,12 +182,16 @@ pub fn put_right(
     let missing = rules.without(&there);
     if present.maker != Maker::Nobody && !missing.is_empty() {
         append_line(&mut new, BEGIN.as_bytes());
-        missing
-            .iter()
-            .for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+        for entry in missing {
+            append_line(&mut new, entry.line.as_bytes());
+        }
         append_line(&mut new, END.as_bytes());
     }
-    (old.unwrap_or_default() != new).then_some(new)
+    if old.unwrap_or_default() == new {
+        None
+    } else {
+        Some(new)
+    }
 }
 
 /// The keys that are missing from the lines of `authorized_keys` that the program wrote.
@@ -211,11 +200,13 @@ pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let rules = FragmentRules::new(desired, &nothing);
     let made = without_block(present.made.as_deref().unwrap_or_default());
     let mut seen = HashSet::new();
-    let missing = rules.missing(&made);
-    let first = missing.iter().filter(|entry| seen.insert(&entry.key));
-    first
-        .map(|entry| KeyShown::new(&entry.key, &entry.comment))
-        .collect()
+    let mut keys = Vec::new();
+    for entry in rules.missing(&made) {
+        if seen.insert(&entry.key) {
+            keys.push(KeyShown::new(&entry.key, &entry.comment));
+        }
+    }
+    keys
 }
 
 /// What a line may and must contain.
@@ -230,13 +221,12 @@ impl<'a> FragmentRules<'a> {
     fn new(desired: &'a Desired, installed: &'a BTreeSet<Fingerprint>) -> Self {
         let mut wanted: HashMap<Fingerprint, Vec<(&Entry, OptionList)>> = HashMap::new();
         for entry in &desired.entries {
-            let options = granted(entry.line.as_bytes())
-                .map(|(_, options)| options)
-                .unwrap_or_default();
-            wanted
-                .entry(entry.key.fingerprint())
-                .or_default()
-                .push((entry, options));
+            let options = match granted(entry.line.as_bytes()) {
+                Some((_key, options)) => options,
+                None => OptionList::default(),
+            };
+            let lines = wanted.entry(entry.key.fingerprint()).or_default();
+            lines.push((entry, options));
         }
         Self {
             desired,
@@ -247,25 +237,27 @@ impl<'a> FragmentRules<'a> {
 
     /// Whether only our own lines may have the key.
     fn unwelcome(&self, fingerprint: &Fingerprint) -> bool {
-        let Desired {
-            pinned,
-            addressed,
-            revoked,
-            ..
-        } = self.desired;
-        !pinned.contains(fingerprint)
-            && (addressed.contains(fingerprint)
-                || revoked.contains(fingerprint)
-                || self.installed.contains(fingerprint))
+        self.desired.is_unwelcome(fingerprint, self.installed)
+    }
+
+    /// Our lines with a key, and their options.
+    fn lines_of(&self, fingerprint: &Fingerprint) -> &[(&'a Entry, OptionList)] {
+        match self.wanted.get(fingerprint) {
+            Some(lines) => lines,
+            None => &[],
+        }
     }
 
     /// The key and the options of a line, if one of our lines has exactly these.
     fn wanted_as(&self, line: &[u8]) -> Option<(Fingerprint, OptionList)> {
         let (key, options) = granted(line)?;
-        let ours = self.wanted.get(&key.fingerprint())?;
-        ours.iter()
-            .any(|(_, own)| *own == options)
-            .then(|| (key.fingerprint(), options))
+        let fingerprint = key.fingerprint();
+        for (_entry, own) in self.lines_of(&fingerprint) {
+            if *own == options {
+                return Some((fingerprint, options));
+            }
+        }
+        None
     }
 
     /// Whether the line accepts a key that is in force, with exactly its options.
@@ -274,17 +266,27 @@ impl<'a> FragmentRules<'a> {
     }
 
     fn is_wrong(&self, line: &[u8]) -> bool {
-        identify(line).is_some_and(|found| self.unwelcome(&found.key.fingerprint()))
-            && !self.grants_as_wanted(line)
+        match identify(line) {
+            Some(found) => self.unwelcome(&found.key.fingerprint()) && !self.grants_as_wanted(line),
+            None => false,
+        }
+    }
+
+    /// Whether `authorized_keys` differs in a way that only update-ssh-keys' own lines can repair,
+    /// and not our block.
+    fn needs_refresh(&self, made: &[u8]) -> bool {
+        for entry in self.missing(&without_block(made)) {
+            if !entry.key.kind().contains(VENDOR) {
+                return true;
+            }
+        }
+        lines(made).any(|line| self.is_wrong(line))
     }
 
     /// Our lines that have no equivalent line in the content.
     fn missing(&self, content: &[u8]) -> Vec<&'a Entry> {
-        self.without(
-            &lines(content)
-                .filter_map(|line| self.wanted_as(line))
-                .collect(),
-        )
+        let there = lines(content).filter_map(|line| self.wanted_as(line));
+        self.without(&there.collect())
     }
 
     /// Our lines except those in `there`, which has keys with the options that lines grant them.
@@ -292,13 +294,12 @@ impl<'a> FragmentRules<'a> {
         let mut missing = Vec::new();
         for entry in &self.desired.entries {
             let fingerprint = entry.key.fingerprint();
-            let options = self
-                .wanted
-                .get(&fingerprint)
-                .into_iter()
-                .flatten()
-                .find(|(own, _)| *own == entry);
-            if options.is_none_or(|(_, options)| !there.contains(&(fingerprint, options.clone()))) {
+            let lines = self.lines_of(&fingerprint);
+            let is_there = match lines.iter().find(|(own, _)| *own == entry) {
+                Some((_, options)) => there.contains(&(fingerprint, options.clone())),
+                None => false,
+            };
+            if !is_there {
                 missing.push(entry);
             }
         }
@@ -310,11 +311,14 @@ impl<'a> FragmentRules<'a> {
         let mut new = Vec::with_capacity(content.len());
         let mut all = true;
         for line in content.split_inclusive(|b| *b == b'\n') {
-            if identify(bare(line)).is_none_or(|found| kept(&found.key.fingerprint(), bare(line))) {
+            let is_kept = match identify(without_feed(line)) {
+                Some(found) => kept(&found.key.fingerprint(), without_feed(line)),
+                None => true,
+            };
+            if is_kept {
                 append_line(&mut new, line);
-            } else {
-                all = false;
             }
+            all &= is_kept;
         }
         // A file that is not ours is not rewritten only to add a line feed.
         if all { content.to_vec() } else { new }
@@ -340,25 +344,19 @@ fn summarise(
     } else {
         after.made = put_right(rules.desired, present, rules.installed).or(after.made);
     }
-    let (before, after) = (meanings(present.all()), meanings(after.all()));
+    let before = meanings(present.all());
+    let after = meanings(after.all());
     let mut seen = HashSet::new();
-    for entry in rules
-        .desired
-        .entries
-        .iter()
-        .filter(|entry| seen.insert(&entry.key))
-    {
+    for entry in &rules.desired.entries {
+        if !seen.insert(&entry.key) {
+            continue;
+        }
         let shown = KeyShown::new(&entry.key, &entry.comment).marked(&rules.desired.pinned);
-        match before.get(&entry.key.fingerprint()) {
-            None => plan.added.push(shown.clone()),
-            Some((_, found))
-                if after
-                    .get(&entry.key.fingerprint())
-                    .is_some_and(|(_, then)| found != then) =>
-            {
-                plan.updated.push(shown.clone());
-            }
-            Some(_) => {}
+        let fingerprint = entry.key.fingerprint();
+        match (before.get(&fingerprint), after.get(&fingerprint)) {
+            (None, _) => plan.added.push(shown.clone()),
+            (Some((_, was)), Some((_, is))) if was != is => plan.updated.push(shown.clone()),
+            (Some(_), _) => {}
         }
         plan.in_force.push(shown);
     }
@@ -377,56 +375,46 @@ fn summarise(
 fn meanings<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
 ) -> BTreeMap<Fingerprint, (KeyShown, BTreeSet<String>)> {
-    let mut found = BTreeMap::new();
+    let mut meanings = BTreeMap::new();
     for line in lines {
-        let Some(identified) = identify(line) else {
+        let Some(found) = identify(line) else {
             continue;
         };
-        let options =
-            granted(line).map_or_else(|| "?".to_owned(), |(_, options)| options.to_string());
-        let shown = || {
-            (
-                KeyShown::new(&identified.key, &identified.comment),
-                BTreeSet::new(),
-            )
+        let options = match granted(line) {
+            Some((_key, options)) => options.to_string(),
+            None => "?".to_owned(),
         };
-        found
-            .entry(identified.key.fingerprint())
-            .or_insert_with(shown)
-            .1
-            .insert(options);
+        let (_, all_options) = meanings
+            .entry(found.key.fingerprint())
+            .or_insert_with(|| (KeyShown::new(&found.key, &found.comment), BTreeSet::new()));
+        all_options.insert(options);
     }
-    found
+    meanings
+}
+
+/// The keys in a file.
+fn keys_of(content: &[u8]) -> HashSet<Fingerprint> {
+    let found = lines(content).filter_map(identify);
+    found.map(|found| found.key.fingerprint()).collect()
 }
 
 fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     content.split(|b| *b == b'\n')
 }
 
-fn bare(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\n").unwrap_or(line)
-}
-
 /// `authorized_keys` without the lines between our markers. An unmatched marker delimits nothing.
 fn without_block(content: &[u8]) -> Vec<u8> {
     let mut new = Vec::with_capacity(content.len());
-    let mut open: Option<Vec<&[u8]>> = None;
+    // The length of `new` at the first marker of a block that has not ended yet.
+    let mut open = None;
     for line in content.split_inclusive(|b| *b == b'\n') {
         if is_marker(line, BEGIN) {
-            open.replace(Vec::new())
-                .into_iter()
-                .flatten()
-                .for_each(|line| new.extend_from_slice(line));
-        } else if is_marker(line, END) {
-            open = None;
-        } else if let Some(inside) = &mut open {
-            inside.push(line);
-        } else {
+            open = Some(new.len());
+        } else if !is_marker(line, END) {
             new.extend_from_slice(line);
+        } else if let Some(begin) = open.take() {
+            new.truncate(begin);
         }
     }
-    open.into_iter()
-        .flatten()
-        .for_each(|line| new.extend_from_slice(line));
     new
 }

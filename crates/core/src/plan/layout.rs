@@ -4,15 +4,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, Entry};
-use crate::key::{Fingerprint, Identified, KeyBlob, OptionList, granted, identify};
+use super::lines::{
+    BEGIN, END, FileLine, Owner, append_line, classify, is_head, is_marker, without_head,
+};
+use crate::key::{Fingerprint, KeyBlob, OptionList, granted};
 use crate::outcome::KeyShown;
-
-pub(super) const BEGIN: &str = "# BEGIN authkeysd";
-pub(super) const END: &str = "# END authkeysd";
-/// The start of the line that names the sources of our lines.
-const MANAGED: &str = "# managed by authkeysd from ";
-/// The most sources that the line names.
-const NAMED_SOURCES: usize = 3;
 
 /// How much of the file authkeysd manages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +42,6 @@ pub struct Plan {
     pub refresh: bool,
 }
 
-/// The line that tells readers of the file where its keys come from.
-pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
-    let sources: Vec<&str> = sources.into_iter().collect();
-    let named = sources
-        .iter()
-        .take(NAMED_SOURCES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" and ");
-    let more = match sources.len().saturating_sub(NAMED_SOURCES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{MANAGED}{named}{more}: changes between these lines are overwritten")
-}
-
 /// Plans one file. `installed` has all keys that authkeysd ever installed for the account.
 pub fn plan(
     desired: &Desired,
@@ -70,16 +50,7 @@ pub fn plan(
     installed: &BTreeSet<Fingerprint>,
 ) -> Plan {
     let old = present.unwrap_or_default();
-    let unwelcome = |key: &KeyBlob| {
-        let fingerprint = key.fingerprint();
-        if desired.pinned.contains(&fingerprint) {
-            return false;
-        }
-        desired.addressed.contains(&fingerprint)
-            || desired.revoked.contains(&fingerprint)
-            || installed.contains(&fingerprint)
-    };
-    if let Some(unchanged) = unchanged(old, desired, mode, unwelcome) {
+    if let Some(unchanged) = unchanged(old, desired, mode, installed) {
         return unchanged;
     }
     let lines = classify(old, mode);
@@ -91,12 +62,7 @@ pub fn plan(
         if Some(at) == home {
             append_ours(&mut new, desired, mode, desired.head.as_deref());
         }
-        if line.owner == Owner::Foreign
-            && !line
-                .found
-                .as_ref()
-                .is_some_and(|found| unwelcome(&found.key))
-        {
+        if may_stay(line, desired, installed) {
             append_line(&mut new, line.text);
             after.count(line);
         }
@@ -104,10 +70,12 @@ pub fn plan(
     // Without an existing block, an empty set needs no block: the file is not changed only to add
     // one.
     if home.is_none() && (mode == Mode::Exclusive || !desired.entries.is_empty()) {
-        let head = desired
-            .head
-            .as_deref()
-            .filter(|_| present.is_some() || !desired.entries.is_empty());
+        let has_head = present.is_some() || !desired.entries.is_empty();
+        let head = if has_head {
+            desired.head.as_deref()
+        } else {
+            None
+        };
         append_ours(&mut new, desired, mode, head);
     }
 
@@ -118,9 +86,19 @@ pub fn plan(
     plan
 }
 
+/// Whether a line is foreign and has no key that only our own lines may have.
+fn may_stay(line: &FileLine<'_>, desired: &Desired, installed: &BTreeSet<Fingerprint>) -> bool {
+    match &line.found {
+        _ if line.owner == Owner::Ours => false,
+        None => true,
+        Some(found) => !desired.is_unwelcome(&found.key.fingerprint(), installed),
+    }
+}
+
 /// Whether there are keys between our markers, so that authkeysd wrote this file before.
 pub fn holds_our_block(present: &[u8]) -> bool {
-    classify(present, Mode::Block)
+    let lines = classify(present, Mode::Block);
+    lines
         .iter()
         .any(|line| line.owner == Owner::Ours && line.found.is_some())
 }
@@ -132,25 +110,23 @@ fn unchanged(
     old: &[u8],
     desired: &Desired,
     mode: Mode,
-    unwelcome: impl Fn(&KeyBlob) -> bool,
+    installed: &BTreeSet<Fingerprint>,
 ) -> Option<Plan> {
-    let text_len: usize = desired
-        .entries
-        .iter()
-        .map(|entry| entry.line.len() + 1)
-        .sum();
-    let mut ours = Vec::with_capacity(text_len + END.len() + 1);
+    let mut text_len = END.len() + 1;
+    for entry in &desired.entries {
+        text_len += entry.line.len() + 1;
+    }
+    let mut ours = Vec::with_capacity(text_len);
     append_entries(&mut ours, desired, mode);
     let others = match mode {
         Mode::Exclusive if without_head(old) == ours => [&[][..], &[][..]],
         Mode::Exclusive => return None,
         Mode::Block => {
             let mut begin = 0;
-            let is_begin = |line: &&[u8]| is_marker(line, BEGIN);
-            for line in old
-                .split_inclusive(|b| *b == b'\n')
-                .take_while(|line| !is_begin(line))
-            {
+            for line in old.split_inclusive(|b| *b == b'\n') {
+                if is_marker(line, BEGIN) {
+                    break;
+                }
                 begin += line.len();
             }
             let (before, block) = old.split_at_checked(begin)?;
@@ -158,24 +134,23 @@ fn unchanged(
             [before, without_head(inside).strip_prefix(ours.as_slice())?]
         }
     };
-    for line in others.into_iter().flat_map(|text| classify(text, mode)) {
-        let is_kept =
-            line.owner == Owner::Foreign && !line.found.is_some_and(|found| unwelcome(&found.key));
-        if !is_kept || !line.text.ends_with(b"\n") {
-            return None;
+    for text in others {
+        for line in classify(text, mode) {
+            if !may_stay(&line, desired, installed) || !line.text.ends_with(b"\n") {
+                return None;
+            }
         }
     }
-    let keys: HashSet<Fingerprint> = desired
-        .entries
-        .iter()
-        .map(|entry| entry.key.fingerprint())
-        .collect();
+    let mut at_stake = HashSet::new();
+    for entry in &desired.entries {
+        let fingerprint = entry.key.fingerprint();
+        if !desired.pinned.contains(&fingerprint) {
+            at_stake.insert(fingerprint);
+        }
+    }
     Some(Plan {
         in_force: shown_once(desired),
-        at_stake: keys
-            .iter()
-            .filter(|key| !desired.pinned.contains(key))
-            .count(),
+        at_stake: at_stake.len(),
         ..Plan::default()
     })
 }
@@ -183,23 +158,28 @@ fn unchanged(
 /// The keys of our lines.
 pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
     let lines = classify(present, mode);
-    let ours = lines.iter().filter(|line| line.owner == Owner::Ours);
-    let mut once = HashSet::new();
-    let found = ours
-        .filter_map(|line| line.found.as_ref())
-        .filter(|found| once.insert(&found.key));
-    found
-        .map(|found| KeyShown::new(&found.key, &found.comment))
-        .collect()
+    let mut seen = HashSet::new();
+    let mut keys = Vec::new();
+    for line in &lines {
+        if line.owner == Owner::Ours
+            && let Some(found) = &line.found
+            && seen.insert(&found.key)
+        {
+            keys.push(KeyShown::new(&found.key, &found.comment));
+        }
+    }
+    keys
 }
 
 /// Adds our lines in the file to the desired lines, unless a document mentions their keys. They may
 /// belong to a source that was never read, and such a source must not remove anything.
 pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
-    let mut wanted: HashSet<String> = HashSet::new();
-    wanted.extend(desired.entries.iter().map(|entry| entry.line.clone()));
+    let mut wanted = HashSet::new();
+    for entry in &desired.entries {
+        wanted.insert(entry.line.clone());
+    }
     for line in classify(present, mode) {
-        let Some(found) = line.found.filter(|_| line.owner == Owner::Ours) else {
+        let (Owner::Ours, Some(found)) = (line.owner, line.found) else {
             continue;
         };
         let fingerprint = found.key.fingerprint();
@@ -224,19 +204,23 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
     let wanted: HashSet<&KeyBlob> = desired.entries.iter().map(|entry| &entry.key).collect();
-    let theirs = lines.iter().filter(|line| {
-        line.found
-            .as_ref()
-            .is_some_and(|found| wanted.contains(&found.key))
-    });
     // Each line of a key counts: a line with another `from=` does not accept the same clients.
-    let there: HashSet<(KeyBlob, OptionList)> = theirs
-        .filter_map(|line| granted(line.without_feed()))
-        .collect();
+    let mut there: HashSet<(KeyBlob, OptionList)> = HashSet::new();
+    let mut keys_before: HashSet<Fingerprint> = HashSet::new();
+    for line in &lines {
+        let Some(found) = &line.found else { continue };
+        keys_before.insert(found.key.fingerprint());
+        if wanted.contains(&found.key)
+            && let Some(grant) = granted(line.without_feed())
+        {
+            there.insert(grant);
+        }
+    }
     let mut missing = desired.clone();
-    missing
-        .entries
-        .retain(|entry| granted(entry.line.as_bytes()).is_none_or(|own| !there.contains(&own)));
+    missing.entries.retain(|entry| {
+        let own = granted(entry.line.as_bytes());
+        own.is_none_or(|own| !there.contains(&own))
+    });
     let in_force = shown_once(desired);
     if missing.entries.is_empty() {
         return Plan {
@@ -246,29 +230,20 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     }
     // Between the markers of a complete block, so that the next plan finds them there; otherwise in
     // a new block.
-    let whole = |line: &FileLine<'_>| line.is_home && is_marker(line.text, BEGIN);
-    let ended = |at: usize| {
-        lines
-            .get(at + 1)
-            .is_some_and(|next| next.owner == Owner::Ours)
+    let place = match mode {
+        Mode::Block => start_of_block(&lines),
+        Mode::Exclusive => None,
     };
-    let begin = lines
-        .iter()
-        .position(whole)
-        .filter(|at| mode == Mode::Block && ended(*at));
-    let begin =
-        begin.map(|at| at + usize::from(lines.get(at + 1).is_some_and(|next| is_head(next.text))));
     let mut new = Vec::with_capacity(old.len() + 1_024);
     for (at, line) in lines.iter().enumerate() {
         append_line(&mut new, line.text);
-        if Some(at) == begin {
-            missing
-                .entries
-                .iter()
-                .for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+        if Some(at) == place {
+            for entry in &missing.entries {
+                append_line(&mut new, entry.line.as_bytes());
+            }
         }
     }
-    if begin.is_none() {
+    if place.is_none() {
         append_ours(&mut new, &missing, mode, None);
     }
     let mut plan = Plan {
@@ -277,12 +252,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
         ..Plan::default()
     };
     for shown in shown_once(&missing) {
-        let known = |line: &FileLine<'_>| {
-            line.found
-                .as_ref()
-                .is_some_and(|found| found.key.fingerprint() == shown.fingerprint)
-        };
-        if lines.iter().any(known) {
+        if keys_before.contains(&shown.fingerprint) {
             plan.updated.push(shown)
         } else {
             plan.added.push(shown)
@@ -291,100 +261,36 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     plan
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Ours,
-    Foreign,
-}
-
-/// One line, or several consecutive lines without a key or marker, so that 1 MiB of blank lines
-/// does not use many times its size in memory.
-struct FileLine<'a> {
-    text: &'a [u8],
-    owner: Owner,
-    /// Boxed, because most lines have none.
-    found: Option<Box<Identified>>,
-    /// The new block goes before this line.
-    is_home: bool,
-}
-
-impl FileLine<'_> {
-    fn without_feed(&self) -> &[u8] {
-        self.text.strip_suffix(b"\n").unwrap_or(self.text)
+/// The last line before our keys in a complete block: its first marker, or the line after it that
+/// names the source.
+fn start_of_block(lines: &[FileLine<'_>]) -> Option<usize> {
+    let begin = lines
+        .iter()
+        .position(|line| line.is_home && is_marker(line.text, BEGIN))?;
+    let next = lines.get(begin + 1)?;
+    match next.owner {
+        Owner::Foreign => None,
+        Owner::Ours if is_head(next.text) => Some(begin + 1),
+        Owner::Ours => Some(begin),
     }
 }
 
 /// The keys of the desired lines as shown to people, each once.
 pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
-    let mut once = HashSet::new();
-    let first = desired
-        .entries
-        .iter()
-        .filter(|entry| once.insert(&entry.key));
-    first.map(|entry| shown(entry, desired)).collect()
+    let mut seen = HashSet::new();
+    let mut keys = Vec::new();
+    for entry in &desired.entries {
+        if seen.insert(&entry.key) {
+            keys.push(shown(entry, desired));
+        }
+    }
+    keys
 }
 
 fn shown(entry: &Entry, desired: &Desired) -> KeyShown {
     let mut shown = KeyShown::new(&entry.key, &entry.comment);
     shown.source.clone_from(&entry.source);
     shown.marked(&desired.pinned)
-}
-
-/// Classifies each line as ours or foreign. An unmatched marker delimits nothing: the lines around
-/// it are foreign, so that none is lost. Keys of ours among them are removed because they are ours.
-fn classify(old: &[u8], mode: Mode) -> Vec<FileLine<'_>> {
-    let mut lines: Vec<FileLine<'_>> = Vec::new();
-    let mut open = None;
-    let (mut home, mut stray) = (None, None);
-    // Where the last run of lines without a key begins, and where the current line ends.
-    let (mut keyless, mut end) = (None, 0);
-    for text in old.split_inclusive(|b| *b == b'\n') {
-        let at = lines.len();
-        let begin = end;
-        end += text.len();
-        let marker = mode == Mode::Block && (is_marker(text, BEGIN) || is_marker(text, END));
-        let owner = if marker || mode == Mode::Exclusive {
-            Owner::Ours
-        } else {
-            Owner::Foreign
-        };
-        let found = identify(text.strip_suffix(b"\n").unwrap_or(text)).map(Box::new);
-        if marker || found.is_some() {
-            keyless = None;
-        } else if let (Some(begin), Some(last)) = (keyless, lines.last_mut()) {
-            last.text = old.get(begin..end).unwrap_or(text);
-            continue;
-        } else {
-            keyless = Some(begin);
-        }
-        lines.push(FileLine {
-            text,
-            owner,
-            found,
-            is_home: false,
-        });
-        if !marker {
-            continue;
-        }
-        stray = stray.or(Some(at));
-        if is_marker(text, BEGIN) {
-            open = Some(at);
-        } else if let Some(begin) = open.take() {
-            lines
-                .iter_mut()
-                .skip(begin)
-                .for_each(|line| line.owner = Owner::Ours);
-            home = home.or(Some(begin));
-        }
-    }
-    if let Some(line) = home.or(stray).and_then(|at| lines.get_mut(at)) {
-        line.is_home = true;
-    }
-    lines
-}
-
-pub(super) fn is_marker(line: &[u8], marker: &str) -> bool {
-    line.trim_ascii() == marker.as_bytes()
 }
 
 fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode, head: Option<&str>) {
@@ -399,40 +305,11 @@ fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode, head: Option<&s
 
 /// Appends what follows the line that names the source.
 fn append_entries(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
-    desired
-        .entries
-        .iter()
-        .for_each(|entry| append_line(new, entry.line.as_bytes()));
+    for entry in &desired.entries {
+        append_line(new, entry.line.as_bytes());
+    }
     if mode == Mode::Block {
         append_line(new, END.as_bytes());
-    }
-}
-
-/// Whether a line names the source of our lines.
-pub(super) fn is_head(line: &[u8]) -> bool {
-    line.starts_with(MANAGED.as_bytes()) && line.trim_ascii_end().iter().all(|b| *b != b'\n')
-}
-
-/// Our lines without the line that names the source, if it is present. The line alone is not a
-/// reason to write: an earlier version did not write it, and an upgrade must not change the files
-/// on all nodes at once.
-fn without_head(ours: &[u8]) -> &[u8] {
-    if !ours.starts_with(MANAGED.as_bytes()) {
-        return ours;
-    }
-    let end = ours
-        .iter()
-        .position(|b| *b == b'\n')
-        .map_or(ours.len(), |feed| feed + 1);
-    ours.get(end..).unwrap_or_default()
-}
-
-/// Ends every line with LF, including a foreign last line that had none: otherwise the next writer
-/// would join two keys in one line.
-pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
-    new.extend_from_slice(line);
-    if !line.ends_with(b"\n") {
-        new.push(b'\n');
     }
 }
 
@@ -443,10 +320,16 @@ struct Census<'a>(HashMap<&'a KeyBlob, Vec<&'a [u8]>>);
 impl<'a> Census<'a> {
     fn count(&mut self, line: &'a FileLine<'_>) {
         if let Some(found) = &line.found {
-            self.0
-                .entry(&found.key)
-                .or_default()
-                .push(line.text.trim_ascii());
+            let lines = self.0.entry(&found.key).or_default();
+            lines.push(line.text.trim_ascii());
+        }
+    }
+
+    /// Makes the order of a key's lines the same everywhere: only their content matters, not their
+    /// positions.
+    fn sort(&mut self) {
+        for lines in self.0.values_mut() {
+            lines.sort_unstable();
         }
     }
 }
@@ -454,26 +337,20 @@ impl<'a> Census<'a> {
 fn compare<'a>(lines: &'a [FileLine<'_>], mut after: Census<'a>, desired: &'a Desired) -> Plan {
     let mut plan = Plan::default();
     let mut before = Census::default();
-    lines.iter().for_each(|line| before.count(line));
-    for entry in &desired.entries {
-        after
-            .0
-            .entry(&entry.key)
-            .or_default()
-            .push(entry.line.as_bytes());
+    for line in lines {
+        before.count(line);
     }
-    // Only the content of a key's lines matters, not their positions.
-    before
-        .0
-        .values_mut()
-        .chain(after.0.values_mut())
-        .for_each(|lines| lines.sort_unstable());
-    let mut once = HashSet::new();
-    for entry in desired
-        .entries
-        .iter()
-        .filter(|entry| once.insert(&entry.key))
-    {
+    for entry in &desired.entries {
+        let lines = after.0.entry(&entry.key).or_default();
+        lines.push(entry.line.as_bytes());
+    }
+    before.sort();
+    after.sort();
+    let mut planned = HashSet::new();
+    for entry in &desired.entries {
+        if !planned.insert(&entry.key) {
+            continue;
+        }
         let shown = shown(entry, desired);
         match before.0.get(&entry.key) {
             None => plan.added.push(shown.clone()),

@@ -78,32 +78,35 @@ impl Desired {
 
 /// Why the installed sshd cannot read a line, or may be unable to.
 fn obstacle(entry: &Entry, sshd: Option<Version>, standing: &PresentLines) -> Option<Unreadable> {
-    let (key, kind) = (entry.key.fingerprint(), entry.key.kind());
-    let unreadable = |option, reason| Unreadable {
-        key,
-        option,
-        reason,
-    };
-    if let Some(least) = since(kind)
-        && !sshd.map_or_else(|| standing.has_key(&key), |sshd| sshd >= least)
-    {
-        let subject = format!("keys of type {kind} need OpenSSH");
-        return Some(unreadable(
-            None,
-            reason(&subject, "publish a key of another type", least, sshd),
-        ));
+    let key = entry.key.fingerprint();
+    let kind = entry.key.kind();
+    if let Some(least) = since(kind) {
+        let is_readable = match sshd {
+            Some(sshd) => sshd >= least,
+            None => standing.has_key(&key),
+        };
+        if !is_readable {
+            let subject = format!("keys of type {kind} need OpenSSH");
+            return Some(Unreadable {
+                key,
+                option: None,
+                reason: reason(&subject, "publish a key of another type", least, sshd),
+            });
+        }
     }
-    if let Some((option, least)) = entry.newest_option
-        && !sshd.map_or_else(
-            || standing.has_terms(entry.line.as_bytes()),
-            |sshd| sshd >= least,
-        )
-    {
-        let subject = format!("option {option} needs OpenSSH");
-        return Some(unreadable(
-            Some(option),
-            reason(&subject, "publish the key without it", least, sshd),
-        ));
+    if let Some((option, least)) = entry.newest_option {
+        let is_readable = match sshd {
+            Some(sshd) => sshd >= least,
+            None => standing.has_terms(entry.line.as_bytes()),
+        };
+        if !is_readable {
+            let subject = format!("option {option} needs OpenSSH");
+            return Some(Unreadable {
+                key,
+                option: Some(option),
+                reason: reason(&subject, "publish the key without it", least, sshd),
+            });
+        }
     }
     None
 }

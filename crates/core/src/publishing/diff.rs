@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::findings::{Access, judge};
-use crate::document::{Document, Name, PublishedKey};
+use super::findings::{Access, account_name, judge};
+use crate::document::{Document, PublishedKey};
 use crate::key::Fingerprint;
 use crate::report::text::Colour;
 use crate::user::UserName;
@@ -46,14 +46,15 @@ pub struct Shown {
 impl Diff {
     /// Compares the documents. `old` is the published one, if there is one.
     pub fn of(old: &Document, new: &Document) -> Self {
-        let (before, after) = (by_key(old), by_key(new));
+        let before = by_key(old);
+        let after = by_key(new);
         let mut diff = Self::default();
         let mut changed = Vec::new();
         for (fingerprint, keys) in in_order(new, &after) {
             match before.get(&fingerprint) {
-                None => diff.keys.push((Change::Added, Shown::one(&keys))),
-                Some(earlier) if described(earlier) != described(&keys) => {
-                    changed.push((Change::Changed, Shown::two(earlier, &keys)));
+                None => diff.keys.push((Change::Added, Shown::one(keys))),
+                Some(earlier) if described(earlier) != described(keys) => {
+                    changed.push((Change::Changed, Shown::two(earlier, keys)));
                 }
                 Some(_) => {}
             }
@@ -61,20 +62,13 @@ impl Diff {
         diff.keys.append(&mut changed);
         for (fingerprint, keys) in in_order(old, &before) {
             if !after.contains_key(&fingerprint) {
-                diff.keys.push((Change::Removed, Shown::one(&keys)));
+                diff.keys.push((Change::Removed, Shown::one(keys)));
             }
         }
-        let name = |name: &Option<Name>| name.as_ref().map(Name::to_string).unwrap_or_default();
-        let expires = |document: &Document| {
-            document
-                .expires
-                .map(|at| at.to_string())
-                .unwrap_or_default()
-        };
         for (field, before, after) in [
-            ("name", name(&old.name), name(&new.name)),
-            ("audience", name(&old.audience), name(&new.audience)),
-            ("expires", expires(old), expires(new)),
+            ("name", text_of(&old.name), text_of(&new.name)),
+            ("audience", text_of(&old.audience), text_of(&new.audience)),
+            ("expires", text_of(&old.expires), text_of(&new.expires)),
         ] {
             if before != after {
                 diff.fields.push((field, before, after));
@@ -135,23 +129,33 @@ impl Diff {
     }
 }
 
+/// A field as text; empty if it is absent.
+fn text_of<T: ToString>(field: &Option<T>) -> String {
+    match field {
+        Some(value) => value.to_string(),
+        None => String::new(),
+    }
+}
+
 /// The changes that could lock somebody out at once. A rotation should publish the new key first,
 /// and remove the old one after the new one was seen to work (row 10 of docs/failures.md).
 pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> {
-    let (before, after) = (judge(old, now), judge(new, now));
-    let (before, after) = (Access::of(&before), Access::of(&after));
+    let before = judge(old, now);
+    let after = judge(new, now);
+    let before = Access::of(&before);
+    let after = Access::of(&after);
     let mut warnings = Vec::new();
-    let mut accounts: BTreeSet<Option<&UserName>> =
-        before.accounts().map(|(user, _)| user).collect();
-    accounts.extend(after.accounts().map(|(user, _)| user));
+    let mut accounts = BTreeSet::new();
+    for (user, _own) in before.accounts().chain(after.accounts()) {
+        accounts.insert(user);
+    }
     for user in accounts {
-        let (had, has) = (before.keys_of(user, now), after.keys_of(user, now));
+        let had = before.keys_of(user, now);
+        let has = after.keys_of(user, now);
         if had.is_empty() || !had.is_disjoint(&has) {
             continue;
         }
-        let who = user.map_or("accounts that no key names".to_owned(), |user| {
-            format!("account {user}")
-        });
+        let who = account_name(user);
         warnings.push(match has.len() {
             0 => format!("{who}: all of its keys go ({})", counted(had.len(), "key")),
             _ => format!(
@@ -165,20 +169,18 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     warnings
 }
 
-/// Keys that are no longer revoked: whoever stole one could log in again. Those that the same
+/// Keys that are no longer revoked: anyone who stole one could log in again. Those that the same
 /// document also lists as keys come first.
 pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
-    let dropped: Vec<&Fingerprint> = old.revoked.difference(&new.revoked).collect();
     let listed = by_key(new);
-    let (back, open): (Vec<_>, Vec<_>) = dropped
-        .into_iter()
-        .partition(|key| listed.contains_key(*key));
+    let mut open = Vec::new();
     let mut warnings = Vec::new();
-    for fingerprint in back {
-        let key = listed
-            .get(fingerprint)
-            .map(|keys| line(keys))
-            .unwrap_or_default();
+    for fingerprint in old.revoked.difference(&new.revoked) {
+        let Some(keys) = listed.get(fingerprint) else {
+            open.push(fingerprint);
+            continue;
+        };
+        let key = line(keys);
         warnings.push(format!(
             "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: anyone who stole it can \
              log in again; put it back into `revoked`, or publish another key"
@@ -214,16 +216,19 @@ impl Shown {
 
     /// The removed lines, then the added ones.
     fn two(before: &[&PublishedKey], after: &[&PublishedKey]) -> Self {
-        let (was, is) = (described(before), described(after));
-        let gone = was
-            .iter()
-            .filter(|line| !is.contains(line))
-            .map(|line| format!("- {line}"));
-        let come = is
-            .iter()
-            .filter(|line| !was.contains(line))
-            .map(|line| format!("+ {line}"));
-        let mut terms: Vec<String> = gone.chain(come).collect();
+        let was = described(before);
+        let is = described(after);
+        let mut terms = Vec::new();
+        for line in &was {
+            if !is.contains(line) {
+                terms.push(format!("- {line}"));
+            }
+        }
+        for line in &is {
+            if !was.contains(line) {
+                terms.push(format!("+ {line}"));
+            }
+        }
         if terms.is_empty() {
             terms.push("its lines in another order".to_owned());
         }
@@ -252,11 +257,14 @@ fn line(keys: &[&PublishedKey]) -> String {
 /// What a document says about a key, line by line. Equal lines are installed once, so they are
 /// shown once.
 fn described(keys: &[&PublishedKey]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let each = keys
-        .iter()
-        .map(|key| format!("{}: {}", key.line.comment, terms(key)));
-    each.filter(|line| seen.insert(line.clone())).collect()
+    let mut lines = Vec::new();
+    for key in keys {
+        let line = format!("{}: {}", key.line.comment, terms(key));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// The terms of a key, line by line.
@@ -270,20 +278,21 @@ const EVERYBODY: &str = "every account";
 
 /// For which accounts and when a line is valid.
 fn terms(key: &PublishedKey) -> String {
-    let mut terms = vec![
-        key.accounts
-            .as_ref()
-            .map_or(EVERYBODY.to_owned(), |accounts| {
-                let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
-                if names.is_empty() {
-                    "no account".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            }),
-    ];
-    terms.extend(key.not_before.map(|from| format!("from {from}")));
-    terms.extend(key.not_after.map(|until| format!("until {until}")));
+    let accounts = match &key.accounts {
+        None => EVERYBODY.to_owned(),
+        Some(accounts) if accounts.is_empty() => "no account".to_owned(),
+        Some(accounts) => {
+            let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
+            names.join(", ")
+        }
+    };
+    let mut terms = vec![accounts];
+    if let Some(from) = key.not_before {
+        terms.push(format!("from {from}"));
+    }
+    if let Some(until) = key.not_after {
+        terms.push(format!("until {until}"));
+    }
     if !key.line.options.is_empty() {
         terms.push(format!("options {}", key.line.options));
     }
@@ -292,11 +301,10 @@ fn terms(key: &PublishedKey) -> String {
 
 fn by_key(document: &Document) -> BTreeMap<Fingerprint, Vec<&PublishedKey>> {
     let mut keys: BTreeMap<Fingerprint, Vec<&PublishedKey>> = BTreeMap::new();
-    document.keys.iter().for_each(|key| {
-        keys.entry(key.line.key.fingerprint())
-            .or_default()
-            .push(key)
-    });
+    for key in &document.keys {
+        let of_key = keys.entry(key.line.key.fingerprint()).or_default();
+        of_key.push(key);
+    }
     keys
 }
 
@@ -304,14 +312,16 @@ fn by_key(document: &Document) -> BTreeMap<Fingerprint, Vec<&PublishedKey>> {
 fn in_order<'a>(
     document: &'a Document,
     keys: &'a BTreeMap<Fingerprint, Vec<&'a PublishedKey>>,
-) -> impl Iterator<Item = (Fingerprint, Vec<&'a PublishedKey>)> {
+) -> Vec<(Fingerprint, &'a [&'a PublishedKey])> {
     let mut seen = BTreeSet::new();
-    let each = document.keys.iter().map(|key| key.line.key.fingerprint());
-    let first = each.filter(move |fingerprint| seen.insert(*fingerprint));
-    first.map(|fingerprint| {
-        (
-            fingerprint,
-            keys.get(&fingerprint).cloned().unwrap_or_default(),
-        )
-    })
+    let mut ordered = Vec::with_capacity(keys.len());
+    for key in &document.keys {
+        let fingerprint = key.line.key.fingerprint();
+        if seen.insert(fingerprint)
+            && let Some(of_key) = keys.get(&fingerprint)
+        {
+            ordered.push((fingerprint, of_key.as_slice()));
+        }
+    }
+    ordered
 }

@@ -104,14 +104,6 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
     let parts: EntryParts<'_> = serde_json::from_str(&text).ok()?;
     let is_utf8 = std::str::from_utf8(payload).is_ok();
     let style = Style::of(&text, parts.version)?;
-    let encode = |text: String| {
-        if is_utf8 {
-            text
-        } else {
-            latin_1(text.as_bytes())
-        }
-    };
-
     let mut changes: Vec<(usize, usize, String)> = Vec::new();
     if !(edits.removed.is_empty() && edits.replaced.is_empty() && edits.added.is_empty()) {
         let elements: Vec<&RawValue> = serde_json::from_str(parts.keys.get()).ok()?;
@@ -119,43 +111,38 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
         let mut kept = Vec::with_capacity(elements.len());
         for (at, element) in elements.iter().enumerate() {
             let text = match edits.replaced.get(&at) {
-                Some(entry) => Some(encode(style.entry(entry, Some(element.get())))),
+                Some(entry) => {
+                    let entry = style.entry(entry, Some(element.get()));
+                    Some(encoded(entry, is_utf8))
+                }
                 None if edits.removed.contains(&at) => None,
                 None => Some(element.get().to_owned()),
             };
             kept.push(text);
         }
-        let added: Vec<String> = edits
-            .added
-            .iter()
-            .map(|entry| encode(style.entry(entry, model)))
-            .collect();
+        let mut added = Vec::with_capacity(edits.added.len());
+        for entry in &edits.added {
+            added.push(encoded(style.entry(entry, model), is_utf8));
+        }
         let (start, end) = span(&text, parts.keys)?;
-        changes.push((
-            start,
-            end,
-            style.array(parts.keys.get(), &elements, kept, added)?,
-        ));
+        let array = style.array(parts.keys.get(), &elements, kept, added)?;
+        changes.push((start, end, array));
     }
     if !edits.revoked.is_empty() {
-        let added: Vec<String> = edits
-            .revoked
-            .iter()
-            .map(|fingerprint| format!("\"{fingerprint}\""))
-            .collect();
+        let mut added = Vec::with_capacity(edits.revoked.len());
+        for fingerprint in &edits.revoked {
+            added.push(format!("\"{fingerprint}\""));
+        }
         match parts.revoked {
             Some(revoked) => {
                 let elements: Vec<&RawValue> = serde_json::from_str(revoked.get()).ok()?;
-                let kept = elements
-                    .iter()
-                    .map(|element| Some(element.get().to_owned()))
-                    .collect();
+                let mut kept = Vec::with_capacity(elements.len());
+                for element in &elements {
+                    kept.push(Some(element.get().to_owned()));
+                }
                 let (start, end) = span(&text, revoked)?;
-                changes.push((
-                    start,
-                    end,
-                    style.array(revoked.get(), &elements, kept, added)?,
-                ));
+                let array = style.array(revoked.get(), &elements, kept, added)?;
+                changes.push((start, end, array));
             }
             None => {
                 let (_, end) = span(&text, parts.keys)?;
@@ -176,6 +163,15 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
         edited.replace_range(start..end, &new);
     }
     bytes_of(edited, payload)
+}
+
+/// A new entry in the encoding in which the document is edited.
+fn encoded(entry: String, is_utf8: bool) -> String {
+    if is_utf8 {
+        entry
+    } else {
+        latin_1(entry.as_bytes())
+    }
 }
 
 /// A document with these entries, formatted as in the guides.
@@ -233,7 +229,8 @@ impl<'a> Style<'a> {
         let between = |at: usize| array.get(spans.get(at.checked_sub(1)?)?.1..spans.get(at)?.0);
         let (head, tail, new) = match (spans.first(), spans.last()) {
             (Some((first, _)), Some((_, last))) => {
-                let (head, tail) = (array.get(1..*first)?, array.get(*last..array.len() - 1)?);
+                let head = array.get(1..*first)?;
+                let tail = array.get(*last..array.len() - 1)?;
                 let new = match spans.len() {
                     1 if head.contains('\n') => format!(",{head}"),
                     1 => format!(",{}", self.blank()),
@@ -275,12 +272,10 @@ impl<'a> Style<'a> {
         let inside = inside
             .filter(|inside| !inside.trim_matches(BLANK).is_empty())
             .unwrap_or_default();
-        let open = inside
-            .get(..inside.len() - inside.trim_start_matches(BLANK).len())
-            .unwrap_or_default();
-        let close = inside
-            .get(inside.trim_end_matches(BLANK).len()..)
-            .unwrap_or_default();
+        let start = inside.len() - inside.trim_start_matches(BLANK).len();
+        let end = inside.trim_end_matches(BLANK).len();
+        let open = inside.get(..start).unwrap_or_default();
+        let close = inside.get(end..).unwrap_or_default();
         let between = if open.contains('\n') {
             format!(",{open}")
         } else {
@@ -303,11 +298,11 @@ impl<'a> Style<'a> {
         if let Some(until) = entry.not_after {
             fields.push(("not_after", quoted(&until.to_string())));
         }
-        let fields: Vec<String> = fields
-            .into_iter()
-            .map(|(name, value)| format!("\"{name}\"{}{value}", self.colon))
-            .collect();
-        format!("{{{open}{}{close}}}", fields.join(&between))
+        let mut texts = Vec::with_capacity(fields.len());
+        for (name, value) in fields {
+            texts.push(format!("\"{name}\"{}{value}", self.colon));
+        }
+        format!("{{{open}{}{close}}}", texts.join(&between))
     }
 
     fn list<'t>(&self, texts: impl Iterator<Item = &'t str>) -> String {

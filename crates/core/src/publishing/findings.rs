@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::document::{Document, Form, PublishedKey};
 use crate::key::Fingerprint;
-use crate::plan::{Moment, RECENT_OPTIONS, since};
+use crate::plan::{Moment, RECENT_OPTIONS, earlier, since};
 use crate::user::UserName;
 use crate::words::counted;
 
@@ -54,13 +54,12 @@ pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
         zone: TimeZone::UTC,
         standing: None,
     };
-    let judged = document.keys.iter().map(|key| {
-        let expiries = key.line.options.clone().take_expiries();
-        let until = expiries
-            .into_iter()
-            .filter_map(|expiry| at.resolve(expiry))
-            .chain(key.not_after)
-            .min();
+    let mut judged = Vec::with_capacity(document.keys.len());
+    for key in &document.keys {
+        let mut until = key.not_after;
+        for expiry in key.line.options.clone().take_expiries() {
+            until = earlier(until, at.resolve(expiry));
+        }
         let state = if document.revoked.contains(&key.line.key.fingerprint()) {
             State::Revoked
         } else if key.not_before.is_some_and(|from| from > now) {
@@ -70,9 +69,9 @@ pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
         } else {
             State::InForce
         };
-        Judged { key, until, state }
-    });
-    judged.collect()
+        judged.push(Judged { key, until, state });
+    }
+    judged
 }
 
 /// Why nodes would call a valid document stale, or refuse it because of `min_keys`.
@@ -83,17 +82,17 @@ pub fn faults(
     now: Timestamp,
 ) -> Vec<String> {
     let mut faults = Vec::new();
-    if let Some(expires) = document.expires.filter(|expires| *expires <= now) {
+    if let Some(expires) = document.expires
+        && expires <= now
+    {
         faults.push(format!(
             "it expired at {}: nodes would call it stale; set a later `expires`",
             when(expires, now)
         ));
     }
-    let most = Access::of(keys)
-        .in_force(now)
-        .map(|(_, found)| found)
-        .max()
-        .unwrap_or(0);
+    let access = Access::of(keys);
+    let counts = access.in_force(now).map(|(_, found)| found);
+    let most = counts.max().unwrap_or(0);
     if most < min_keys {
         faults.push(format!(
             "it has {} in force, [policy] min_keys asks for {min_keys}: nodes would refuse it; publish more, or lower \
@@ -142,78 +141,78 @@ pub fn warnings(
         old_servers(keys),
     ] {
         let more = found.len().saturating_sub(MANY);
-        let what = found.get(MANY).cloned();
-        warnings.extend(found.into_iter().take(MANY));
-        if let (Some(what), 1..) = (what, more) {
-            warnings.push(format!("{what}; and {more} more like it"));
+        for (at, what) in found.into_iter().enumerate() {
+            match at {
+                0..MANY => warnings.push(what),
+                MANY => warnings.push(format!("{what}; and {more} more like it")),
+                _ => break,
+            }
         }
     }
     warnings
 }
 
 fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
-    let messages = keys
-        .iter()
-        .filter_map(|Judged { key, until, state }| match (state, until) {
-            (State::Over, Some(until)) => Some(format!(
-                "{}: its window ended at {}",
-                name(key),
-                when(*until, now)
-            )),
-            (State::InForce, Some(until)) if until.duration_since(now) < SOON => Some(format!(
-                "{}: its window ends at {}",
-                name(key),
-                when(*until, now)
-            )),
-            _ => None,
-        });
-    messages.collect()
+    let mut messages = Vec::new();
+    for Judged { key, until, state } in keys {
+        let Some(until) = *until else { continue };
+        let what = match state {
+            State::Over => "ended",
+            State::InForce if until.duration_since(now) < SOON => "ends",
+            _ => continue,
+        };
+        messages.push(format!(
+            "{}: its window {what} at {}",
+            name(key),
+            when(until, now)
+        ));
+    }
+    messages
 }
 
 fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
-    let local = |key: &PublishedKey| {
-        key.line
-            .options
-            .clone()
-            .take_expiries()
-            .iter()
-            .any(|expiry| !expiry.utc)
-    };
     let text = "its expiry-time has no Z, so that it means each node's local time; use not_after, or add the Z";
-    keys.iter()
-        .filter(|judged| local(judged.key))
-        .map(|judged| format!("{}: {text}", name(judged.key)))
-        .collect()
+    let mut messages = Vec::new();
+    for Judged { key, .. } in keys {
+        let expiries = key.line.options.clone().take_expiries();
+        if expiries.iter().any(|expiry| !expiry.utc) {
+            messages.push(format!("{}: {text}", name(key)));
+        }
+    }
+    messages
 }
 
 /// Accounts that have too few keys, or will soon have none.
 fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
-    let who = |account: Option<&UserName>| match account {
+    let access = Access::of(keys);
+    let mut messages = Vec::new();
+    for (account, found) in access.in_force(now) {
+        if found < min_keys {
+            messages.push(format!(
+                "{}: {} in force, [policy] min_keys asks for {min_keys}: refused there",
+                account_name(account),
+                counted(found, "key")
+            ));
+        }
+    }
+    for (account, end) in access.ends(now) {
+        if end > now && end.duration_since(now) < LOCK_OUT_SOON {
+            messages.push(format!(
+                "{}: the last key ends at {}, and none follows",
+                account_name(account),
+                when(end, now)
+            ));
+        }
+    }
+    messages
+}
+
+/// An account in a message. `None` is an account that no key names.
+pub(super) fn account_name(account: Option<&UserName>) -> String {
+    match account {
         Some(user) => format!("account {user}"),
         None => "accounts that no key names".to_owned(),
-    };
-    let access = Access::of(keys);
-    let few = access
-        .in_force(now)
-        .filter(|(_, found)| *found < min_keys)
-        .map(|(account, found)| {
-            let found = counted(found, "key");
-            format!(
-                "{}: {found} in force, [policy] min_keys asks for {min_keys}: refused there",
-                who(account)
-            )
-        });
-    let soon = access
-        .ends(now)
-        .filter(|(_, end)| *end > now && end.duration_since(now) < LOCK_OUT_SOON);
-    few.chain(soon.map(|(account, end)| {
-        format!(
-            "{}: the last key ends at {}, and none follows",
-            who(account),
-            when(end, now)
-        )
-    }))
-    .collect()
+    }
 }
 
 /// Keys with several lines. All lines are installed, so a stricter line has no effect beside a less
@@ -223,16 +222,13 @@ fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
     for judged in keys {
         let earlier = seen.entry(judged.key.line.key.fingerprint()).or_default();
-        let beside: Vec<_> = earlier
-            .iter()
-            .filter(|other| overlap(other, judged))
-            .collect();
-        if beside.iter().any(|other| other.key == judged.key) {
+        let mut beside = earlier.iter().filter(|other| overlap(other, judged));
+        if beside.clone().any(|other| other.key == judged.key) {
             messages.push(format!(
                 "{}: it is listed twice in the same words; once is enough",
                 name(judged.key)
             ));
-        } else if !beside.is_empty() {
+        } else if beside.next().is_some() {
             messages.push(format!(
                 "{}: it is listed twice for one account, on different terms: both lines are installed, and sshd takes the \
                  first whose `from=` matches",
@@ -250,50 +246,45 @@ fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> bool {
         (Some(one), Some(other)) => !one.is_disjoint(other),
         _ => true,
     };
-    let before = |first: &Judged<'_>, second: &Judged<'_>| {
-        first
-            .until
-            .zip(second.key.not_before)
-            .is_some_and(|(until, from)| until <= from)
-    };
-    accounts && !before(one, other) && !before(other, one)
+    accounts && !ends_before(one, other) && !ends_before(other, one)
+}
+
+/// Whether the first key ends before the second one begins.
+fn ends_before(first: &Judged<'_>, second: &Judged<'_>) -> bool {
+    match (first.until, second.key.not_before) {
+        (Some(until), Some(from)) => until <= from,
+        _ => false,
+    }
 }
 
 fn revoked(keys: &[Judged<'_>]) -> Vec<String> {
-    let revoked = keys.iter().filter(|judged| judged.state == State::Revoked);
-    revoked
-        .map(|judged| {
-            format!(
+    let mut messages = Vec::new();
+    for Judged { key, state, .. } in keys {
+        if *state == State::Revoked {
+            messages.push(format!(
                 "{}: it is listed and revoked; revoked wins",
-                name(judged.key)
-            )
-        })
-        .collect()
+                name(key)
+            ));
+        }
+    }
+    messages
 }
 
 fn strength(keys: &[Judged<'_>]) -> Vec<String> {
-    let weak = |judged: &&Judged<'_>| {
-        judged
-            .key
-            .line
-            .key
-            .rsa_bits()
-            .is_some_and(|bits| bits < STRONG_RSA)
-    };
-    let weak: BTreeSet<_> = keys
-        .iter()
-        .filter(weak)
-        .map(|judged| judged.key.line.key.fingerprint())
-        .collect();
-    let message = format!(
+    let mut weak = BTreeSet::new();
+    for judged in keys {
+        let key = &judged.key.line.key;
+        if key.rsa_bits().is_some_and(|bits| bits < STRONG_RSA) {
+            weak.insert(key.fingerprint());
+        }
+    }
+    if weak.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
         "{} under 3072 bits: prefer ssh-ed25519, or longer ones",
         counted(weak.len(), "RSA key")
-    );
-    if weak.is_empty() {
-        Vec::new()
-    } else {
-        vec![message]
-    }
+    )]
 }
 
 /// Options and key types that older versions of sshd do not know, so that they ignore the whole
@@ -302,21 +293,16 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
 fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
     for (option, (major, minor)) in RECENT_OPTIONS {
-        if keys
-            .iter()
-            .any(|judged| judged.key.line.options.has(option))
-        {
+        let mut lines = keys.iter().map(|judged| &judged.key.line);
+        if lines.any(|line| line.options.has(option)) {
             messages.push(format!(
                 "option {option}: an sshd before OpenSSH {major}.{minor} ignores the whole line, and a node that has one leaves \
                  it out"
             ));
         }
     }
-    let kinds: BTreeSet<&str> = keys
-        .iter()
-        .map(|judged| judged.key.line.key.kind())
-        .collect();
-    for kind in kinds {
+    let kinds = keys.iter().map(|judged| judged.key.line.key.kind());
+    for kind in kinds.collect::<BTreeSet<&str>>() {
         if let Some((major, minor)) = since(kind) {
             messages.push(format!(
                 "keys of type {kind}: an sshd before OpenSSH {major}.{minor} ignores the line, and a node that has one \
@@ -344,9 +330,9 @@ impl<'a> Access<'a> {
             match &judged.key.accounts {
                 None => access.everybody.push(judged),
                 Some(accounts) => {
-                    accounts
-                        .iter()
-                        .for_each(|user| access.named.entry(user).or_default().push(judged));
+                    for user in accounts {
+                        access.named.entry(user).or_default().push(judged);
+                    }
                 }
             }
         }
@@ -356,33 +342,35 @@ impl<'a> Access<'a> {
     /// Each account that a key names, with its own keys beside those for everybody. `None` means
     /// all other accounts, if there are keys for everybody.
     pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
-        let others = (!self.everybody.is_empty()).then_some((None, &[][..]));
-        self.named
-            .iter()
-            .map(|(user, keys)| (Some(*user), keys.as_slice()))
-            .chain(others)
+        let named = self.named.iter();
+        let named = named.map(|(user, keys)| (Some(*user), keys.as_slice()));
+        let others = if self.everybody.is_empty() {
+            None
+        } else {
+            Some((None, &[][..]))
+        };
+        named.chain(others)
     }
 
     /// How many valid keys each account has now.
     fn in_force(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, usize)> {
-        let shared = good(&self.everybody, now);
+        let shared = valid_keys(&self.everybody, now);
         self.accounts().map(move |(user, own)| {
-            (
-                user,
-                shared.len() + good(own, now).difference(&shared).count(),
-            )
+            let mut keys = valid_keys(own, now);
+            keys.extend(&shared);
+            (user, keys.len())
         })
     }
 
     /// The keys that an account has now. `None` is an account that no key names.
     pub(super) fn keys_of(&self, user: Option<&UserName>, now: Timestamp) -> BTreeSet<Fingerprint> {
-        let own = user
-            .and_then(|user| self.named.get(user))
-            .map_or(&[][..], Vec::as_slice);
-        good(&self.everybody, now)
-            .union(&good(own, now))
-            .copied()
-            .collect()
+        let mut keys = valid_keys(&self.everybody, now);
+        if let Some(user) = user
+            && let Some(own) = self.named.get(user)
+        {
+            keys.extend(valid_keys(own, now));
+        }
+        keys
     }
 
     /// For each account, the first time from `now` on at which it has no key. Accounts that always
@@ -391,22 +379,14 @@ impl<'a> Access<'a> {
         let shared = spans(&self.everybody);
         self.accounts().filter_map(move |(user, own)| {
             let own = spans(own);
-            let (mut shared, mut own) = (shared.iter().peekable(), own.iter().peekable());
+            let mut shared = shared.iter().peekable();
+            let mut own = own.iter().peekable();
             let mut covered = now;
             loop {
-                let starts = |span: &&&(Timestamp, Timestamp)| span.0 <= covered;
-                let next = if shared.peek().is_some_and(|span| starts(&span)) {
-                    shared.next()
-                } else {
-                    None
-                };
-                let next = next.or_else(|| {
-                    if own.peek().is_some_and(|span| starts(&span)) {
-                        own.next()
-                    } else {
-                        None
-                    }
-                });
+                // The next span that begins before the account would be without a key.
+                let next = shared
+                    .next_if(|(from, _)| *from <= covered)
+                    .or_else(|| own.next_if(|(from, _)| *from <= covered));
                 match next {
                     Some((_, until)) if *until == Timestamp::MAX => return None,
                     Some((_, until)) => covered = covered.max(*until),
@@ -418,28 +398,27 @@ impl<'a> Access<'a> {
 }
 
 /// The keys that are valid now.
-fn good(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
-    let good = |judged: &&&Judged<'_>| {
-        judged.state != State::Revoked
-            && judged.key.not_before.is_none_or(|from| from <= now)
-            && judged.until.is_none_or(|until| until > now)
-    };
-    keys.iter()
-        .filter(good)
-        .map(|judged| judged.key.line.key.fingerprint())
-        .collect()
+fn valid_keys(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
+    let mut valid = BTreeSet::new();
+    for Judged { key, until, state } in keys {
+        let has_begun = key.not_before.is_none_or(|from| from <= now);
+        let is_over = until.is_some_and(|until| until <= now);
+        if *state != State::Revoked && has_begun && !is_over {
+            valid.insert(key.line.key.fingerprint());
+        }
+    }
+    valid
 }
 
 /// When the keys are valid, ordered by start.
 fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
-    let good = keys.iter().filter(|judged| judged.state != State::Revoked);
-    let span = |judged: &&Judged<'_>| {
-        (
-            judged.key.not_before.unwrap_or(Timestamp::MIN),
-            judged.until.unwrap_or(Timestamp::MAX),
-        )
-    };
-    let mut spans: Vec<_> = good.map(span).collect();
+    let mut spans = Vec::new();
+    for Judged { key, until, state } in keys {
+        if *state != State::Revoked {
+            let from = key.not_before.unwrap_or(Timestamp::MIN);
+            spans.push((from, until.unwrap_or(Timestamp::MAX)));
+        }
+    }
     spans.sort_unstable();
     spans
 }
@@ -452,10 +431,8 @@ fn name(key: &PublishedKey) -> String {
 
 /// The number of different keys, and the number of lines if it differs: `2 keys on 3 lines`.
 pub fn counted_keys(keys: &[Judged<'_>]) -> String {
-    let different: BTreeSet<_> = keys
-        .iter()
-        .map(|judged| judged.key.line.key.fingerprint())
-        .collect();
+    let fingerprints = keys.iter().map(|judged| judged.key.line.key.fingerprint());
+    let different: BTreeSet<_> = fingerprints.collect();
     let text = counted(different.len(), "key");
     if different.len() == keys.len() {
         text

@@ -132,7 +132,8 @@ fn secret_pin(text: &str) -> Result<(String, Option<Pin>), String> {
     let Some((name, query)) = text.split_once('?') else {
         return Ok((text.to_owned(), None));
     };
-    let (mut rest, mut pin) = (Vec::new(), None);
+    let mut rest = Vec::new();
+    let mut pin = None;
     for parameter in query.split('&') {
         let found = match parameter.split_once('=') {
             Some(("version_id", version)) => Pin::Version(version.to_owned()),

@@ -74,22 +74,24 @@ pub fn window(document: &Document, key: &Fingerprint) -> Window {
 /// revoked or missing sets no requirement.
 pub fn is_admitted(document: &Document, current: Option<&KeyLine>, new: &KeyLine) -> bool {
     let new = new.key.fingerprint();
-    let granted: Vec<Entry> = entries_of(document, &new)
-        .into_iter()
-        .filter(|entry| entry.not_before.is_none() && entry.not_after.is_none())
-        .map(like)
-        .collect();
-    let wanted = current.map_or(Vec::new(), |current| {
-        entries_of(document, &current.key.fingerprint())
-    });
-    let same =
-        |one: &Entry, other: &Entry| one.accounts == other.accounts && one.options == other.options;
-    !granted.is_empty()
-        && !document.revoked.contains(&new)
-        && wanted
-            .into_iter()
-            .map(like)
-            .all(|wanted| granted.iter().any(|entry| same(entry, &wanted)))
+    let mut granted = entries_of(document, &new);
+    granted.retain(|entry| entry.not_before.is_none() && entry.not_after.is_none());
+    if granted.is_empty() || document.revoked.contains(&new) {
+        return false;
+    }
+    let Some(current) = current else {
+        return true;
+    };
+    for wanted in entries_of(document, &current.key.fingerprint()) {
+        let options = wanted.line.options.each();
+        let mut entries = granted.iter();
+        let is_granted = entries
+            .any(|entry| entry.accounts == wanted.accounts && entry.line.options.each() == options);
+        if !is_granted {
+            return false;
+        }
+    }
+    true
 }
 
 /// The edits that add the new key: one entry for each entry of the current key, with the same
@@ -122,13 +124,14 @@ pub fn admit(
             Window::Ends(_) | Window::Open => take_out(document, places, &previous, &mut edits),
         }
     }
-    let current = keys
-        .current
-        .map(|line| (line, line.key.fingerprint()))
-        .filter(|(_, key)| !document.revoked.contains(key));
-    let models = current
-        .as_ref()
-        .map_or(Vec::new(), |(_, key)| entries_of(document, key));
+    let current = match keys.current {
+        Some(line) if !document.revoked.contains(&line.key.fingerprint()) => Some(line),
+        _ => None,
+    };
+    let models = match current {
+        Some(line) => entries_of(document, &line.key.fingerprint()),
+        None => Vec::new(),
+    };
     if is_admitted(document, keys.current, new) {
         return Ok(edits);
     }
@@ -143,13 +146,13 @@ pub fn admit(
         }
     }
     if wanted.is_empty() {
-        let terms = match (terms, &current) {
+        let terms = match (terms, current) {
             (Some(terms), _) => terms.clone(),
-            (None, Some((_, key))) => return Err(NotAdmitted::Terms(*key)),
+            (None, Some(line)) => return Err(NotAdmitted::Terms(line.key.fingerprint())),
             (None, None) => Terms::default(),
         };
         // The current key gets an entry too, so that it stays valid and can be given an end later.
-        for line in current.iter().map(|(line, _)| *line).chain([new]) {
+        for line in current.into_iter().chain([new]) {
             wanted.push(Entry {
                 options: terms.options.clone(),
                 accounts: terms.accounts.clone(),
@@ -174,21 +177,22 @@ pub fn end(
     let entries = entries_of(document, old);
     let is_whole = at.len() == entries.len();
     for (number, published) in entries.into_iter().enumerate() {
-        let ends_before = published.not_after.is_some_and(|before| before <= end);
-        if ends_before && is_whole {
-            continue;
-        }
+        let not_after = match published.not_after {
+            Some(before) if before <= end && is_whole => continue,
+            Some(before) => before.min(end),
+            None => end,
+        };
         let entry = Entry {
             not_before: published.not_before,
-            not_after: Some(published.not_after.map_or(end, |before| before.min(end))),
+            not_after: Some(not_after),
             ..like(published)
         };
-        match at.get(number).filter(|_| is_whole) {
-            Some(place) => {
+        match at.get(number) {
+            Some(place) if is_whole => {
                 edits.replaced.insert(*place, entry);
             }
             // Nodes leave out some of its entries: those are removed.
-            None => edits.added.push(entry),
+            _ => edits.added.push(entry),
         }
     }
     if !is_whole {
@@ -211,17 +215,19 @@ pub fn take_out(
 }
 
 fn entries_of<'a>(document: &'a Document, key: &Fingerprint) -> Vec<&'a PublishedKey> {
-    document
-        .keys
-        .iter()
-        .filter(|entry| entry.line.key.fingerprint() == *key)
-        .collect()
+    let entries = document.keys.iter();
+    let of_key = entries.filter(|entry| entry.line.key.fingerprint() == *key);
+    of_key.collect()
 }
 
 fn places_of(places: &[Option<Fingerprint>], key: &Fingerprint) -> BTreeSet<usize> {
-    (0..places.len())
-        .filter(|at| places.get(*at) == Some(&Some(*key)))
-        .collect()
+    let mut of_key = BTreeSet::new();
+    for (at, place) in places.iter().enumerate() {
+        if *place == Some(*key) {
+            of_key.insert(at);
+        }
+    }
+    of_key
 }
 
 /// An entry with the same accounts and options, without a window.

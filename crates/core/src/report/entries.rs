@@ -2,6 +2,7 @@
 //! once. Pure.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use super::kind::Kind;
 use super::text::one_line;
@@ -9,7 +10,7 @@ use crate::history::RIVALRY;
 use crate::key::Fingerprint;
 use crate::origin::Stage;
 use crate::outcome::{
-    AccountOutcome, DocumentRef, FaultCode, KeyShown, Outcome, Problem, SourceOutcome,
+    AccountOutcome, DocumentRef, Fault, FaultCode, KeyShown, Outcome, Problem, SourceOutcome,
     StageOutcome, Status,
 };
 
@@ -50,27 +51,27 @@ pub struct Entry {
 impl Entry {
     /// The entry for display: characters that could deceive a terminal are replaced in every field.
     pub fn shown(&self) -> Self {
-        let field = |text: &Option<String>| text.as_deref().map(one_line);
-        let lines = |text: &String| {
-            text.split('\n')
-                .map(one_line)
-                .collect::<Vec<_>>()
-                .join("\n")
+        let keys = match &self.keys {
+            Some(keys) => {
+                let lines: Vec<String> = keys.split('\n').map(one_line).collect();
+                Some(lines.join("\n"))
+            }
+            None => None,
         };
         Self {
             kind: self.kind,
             message: one_line(&self.message),
             code: self.code,
-            account: field(&self.account),
-            path: field(&self.path),
-            fingerprint: field(&self.fingerprint),
-            key_type: field(&self.key_type),
-            comment: field(&self.comment),
-            document: field(&self.document),
-            serial: field(&self.serial),
-            digest: field(&self.digest),
-            source: field(&self.source),
-            keys: self.keys.as_ref().map(lines),
+            account: shown_field(&self.account),
+            path: shown_field(&self.path),
+            fingerprint: shown_field(&self.fingerprint),
+            key_type: shown_field(&self.key_type),
+            comment: shown_field(&self.comment),
+            document: shown_field(&self.document),
+            serial: shown_field(&self.serial),
+            digest: shown_field(&self.digest),
+            source: shown_field(&self.source),
+            keys,
         }
     }
 
@@ -142,6 +143,10 @@ impl Entry {
     }
 }
 
+fn shown_field(text: &Option<String>) -> Option<String> {
+    text.as_deref().map(one_line)
+}
+
 /// The entries for an outcome that follows `last`. `restate` is set at the start of the service, to
 /// list again who can log in.
 pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entry> {
@@ -159,43 +164,32 @@ pub fn each_entry(
     mut tell: impl FnMut(&Entry),
 ) {
     let mut entries = Vec::new();
+    let (sources_before, accounts_before, faults_before) = match last {
+        Some(last) => (&last.sources[..], &last.accounts[..], &last.faults[..]),
+        None => (&[][..], &[][..], &[][..]),
+    };
     for source in &now.sources {
-        let before = last.and_then(|last| {
-            last.sources
-                .iter()
-                .find(|before| before.source == source.source)
-        });
+        let mut before = sources_before.iter();
+        let before = before.find(|before| before.source == source.source);
         of_source(before, source, &mut entries);
-        entries.drain(..).for_each(|entry| tell(&entry));
+        for entry in entries.drain(..) {
+            tell(&entry);
+        }
     }
-    let of_user = |account: &AccountOutcome| {
-        let same_user = |before: &&AccountOutcome| before.user == account.user;
-        last.and_then(|last| last.accounts.iter().find(same_user))
-    };
     for account in &now.accounts {
-        of_account(of_user(account), account, restate, &mut entries);
-        entries.drain(..).for_each(|entry| tell(&entry));
+        let mut before = accounts_before.iter();
+        let before = before.find(|before| before.user == account.user);
+        of_account(before, account, restate, &mut entries);
+        for entry in entries.drain(..) {
+            tell(&entry);
+        }
     }
-    let is_reported = |text: &str| {
-        now.sources
-            .iter()
-            .map(|source| &source.detail)
-            .chain(now.accounts.iter().map(|a| &a.detail))
-            .any(|d| d == text)
-    };
-    let known = |text: &str| {
-        last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)))
-    };
-    for fault in now
-        .faults
-        .iter()
-        .filter(|fault| !is_reported(&fault.text) && !known(&fault.text))
-    {
-        tell(&Entry::of_fault(
-            Kind::Fault,
-            fault.code,
-            fault.text.clone(),
-        ));
+    for Fault { code, text, .. } in &now.faults {
+        let is_reported = now.sources.iter().any(|source| source.detail == *text)
+            || now.accounts.iter().any(|account| account.detail == *text);
+        if !is_reported && !faults_before.iter().any(|known| alike(&known.text, text)) {
+            tell(&Entry::of_fault(Kind::Fault, *code, text.clone()));
+        }
     }
 }
 
@@ -206,37 +200,27 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
         let message = format!("document accepted: {}", document(source));
         entries.push(Entry::of_source(Kind::DocumentAccepted, source, message));
     }
-    let known = |stage: &StageOutcome| before.is_some_and(|before| before.stages.contains(stage));
-    for stage in source
-        .stages
-        .iter()
-        .filter(|one| one.stage != Stage::Current && !known(one))
-    {
+    let (stages_before, warnings_before, was) = match before {
+        Some(before) => (&before.stages[..], &before.warnings[..], before.problem),
+        None => (&[][..], &[][..], None),
+    };
+    for stage in &source.stages {
+        if stage.stage == Stage::Current || stages_before.contains(stage) {
+            continue;
+        }
         let message = format!("document accepted: {}", document_of(&source.source, stage));
         entries
             .push(Entry::of_source(Kind::DocumentAccepted, source, message).with(&stage.document));
     }
-    let was = before.and_then(|before| before.problem);
-    // Different wording for the same problem is not news: request ids and addresses change each
-    // time.
-    let news = was != source.problem
-        || before.is_some_and(|before| {
-            before.status != source.status
-                || matches!(source.problem, Some(Problem::Refused | Problem::Untrusted))
-                    && !alike(&before.detail, &source.detail)
-        });
-    let warned =
-        |text: &str| before.is_some_and(|before| before.warnings.iter().any(|known| known == text));
-    for text in source.warnings.iter().filter(|text| !warned(text)) {
-        entries.push(Entry::of_source(
-            Kind::Warning,
-            source,
-            format!("warning: {text}"),
-        ));
+    for text in &source.warnings {
+        if !warnings_before.contains(text) {
+            let message = format!("warning: {text}");
+            entries.push(Entry::of_source(Kind::Warning, source, message));
+        }
     }
     of_fallback(before, source, entries);
     match source.problem {
-        Some(problem) if news => {
+        Some(problem) if is_news(before, source) => {
             let kind = match problem {
                 Problem::Refused | Problem::Untrusted => Kind::DocumentRefused,
                 Problem::Expired => Kind::DocumentExpired,
@@ -255,6 +239,21 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
             entries.push(Entry::of_source(Kind::SourceRecovered, source, message));
         }
         _ => {}
+    }
+}
+
+/// Whether a source's problem differs from that of the last outcome. Different wording for the same
+/// problem is not news: request ids and addresses change each time.
+fn is_news(before: Option<&SourceOutcome>, source: &SourceOutcome) -> bool {
+    let Some(before) = before else {
+        return source.problem.is_some();
+    };
+    if before.problem != source.problem || before.status != source.status {
+        return true;
+    }
+    match source.problem {
+        Some(Problem::Refused | Problem::Untrusted) => !alike(&before.detail, &source.detail),
+        _ => false,
     }
 }
 
@@ -288,22 +287,16 @@ fn of_account(
             );
             entries.push(Entry::of_account(Kind::DriftRepaired, account, message));
         }
-        entries.extend(
-            account
-                .added
-                .iter()
-                .map(|key| Entry::of_key(Kind::KeyAdded, account, key)),
-        );
+        for key in account.added.iter() {
+            entries.push(Entry::of_key(Kind::KeyAdded, account, key));
+        }
         removed(before, account, entries);
-        entries.extend(
-            account
-                .updated
-                .iter()
-                .map(|key| Entry::of_key(Kind::KeyUpdated, account, key)),
-        );
+        for key in account.updated.iter() {
+            entries.push(Entry::of_key(Kind::KeyUpdated, account, key));
+        }
     }
-    let good = account.status != Status::Failed;
-    if good && (restate || before.is_none_or(|before| !before.has_keys_of(account))) {
+    let has_other_keys = before.is_none_or(|before| !before.has_keys_of(account));
+    if account.status != Status::Failed && (restate || has_other_keys) {
         let keys: Vec<String> = account.in_force.iter().map(line).collect();
         let message = format!(
             "keys in force: {} {}: {}",
@@ -317,9 +310,10 @@ fn of_account(
             ..entry
         });
     }
-    let news = before.is_none_or(|before| {
-        before.status != account.status || !alike(&before.detail, &account.detail)
-    });
+    let is_news = match before {
+        Some(before) => before.status != account.status || !alike(&before.detail, &account.detail),
+        None => true,
+    };
     let kind = match account.status {
         Status::Failed => Kind::AccountFailed,
         // Already reported for the source that has not been read yet.
@@ -332,7 +326,7 @@ fn of_account(
         Status::Ok if before.is_some_and(was_bad) => Kind::AccountRecovered,
         Status::Ok => return,
     };
-    if news {
+    if is_news {
         let who = if account.user.is_empty() {
             "(unknown)"
         } else {
@@ -350,16 +344,18 @@ fn of_account(
 /// file with lines again and again, and must not be able to flood the journal until older entries
 /// are lost.
 fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
-    let ours: HashSet<&Fingerprint> = before
-        .iter()
-        .flat_map(|before| before.in_force.iter())
-        .map(|key| &key.fingerprint)
-        .collect();
+    let mut ours: HashSet<&Fingerprint> = HashSet::new();
     // After a restart only the first keys in force are known, so any of these may have been ours.
-    let known = before.is_none_or(AccountOutcome::lists_all_in_force);
+    let mut are_all_known = true;
+    if let Some(before) = before {
+        are_all_known = before.lists_all_in_force();
+        for key in before.in_force.iter() {
+            ours.insert(&key.fingerprint);
+        }
+    }
     let mut others = 0;
     for key in account.removed.iter() {
-        if known && !ours.contains(&key.fingerprint) {
+        if are_all_known && !ours.contains(&key.fingerprint) {
             others += 1;
             if others > NAMED {
                 continue;
@@ -369,10 +365,11 @@ fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &
     }
     if others > NAMED {
         let what = Kind::KeysRemoved.words();
-        let (more, file) = (others - NAMED, &account.file);
         let message = format!(
-            "{what}: {} {file}: {more} that were never ours",
-            account.user
+            "{what}: {} {}: {} that were never ours",
+            account.user,
+            account.file,
+            others - NAMED
         );
         entries.push(Entry::of_account(Kind::KeysRemoved, account, message));
     }
@@ -388,12 +385,9 @@ fn was_bad(before: &AccountOutcome) -> bool {
 /// Whether two texts are equal except for numbers, because times, durations and counts change each
 /// time.
 pub fn alike(one: &str, other: &str) -> bool {
-    let words = |text: &str| {
-        text.chars()
-            .filter(|c| !c.is_ascii_digit())
-            .collect::<String>()
-    };
-    words(one) == words(other)
+    let one = one.chars().filter(|c| !c.is_ascii_digit());
+    let other = other.chars().filter(|c| !c.is_ascii_digit());
+    one.eq(other)
 }
 
 fn document(source: &SourceOutcome) -> String {
@@ -406,23 +400,20 @@ fn document_of(source: &str, stage: &StageOutcome) -> String {
 }
 
 fn described(place: &str, document: &DocumentRef, version: Option<&str>) -> String {
-    let name = document
-        .name
-        .as_ref()
-        .map(|name| format!(" {name}"))
-        .unwrap_or_default();
-    let serial = document
-        .serial
-        .map(|serial| format!(" serial {serial}"))
-        .unwrap_or_default();
-    let version = version
-        .map(|version| format!(" version {version}"))
-        .unwrap_or_default();
-    format!("{place}{name}{serial}{version}")
+    let mut text = place.to_owned();
+    if let Some(name) = &document.name {
+        let _ = write!(text, " {name}");
+    }
+    if let Some(serial) = document.serial {
+        let _ = write!(text, " serial {serial}");
+    }
+    if let Some(version) = version {
+        let _ = write!(text, " version {version}");
+    }
+    text
 }
 
 fn line(key: &KeyShown) -> String {
-    format!("{} {} {}", key.fingerprint, key.kind, key.comment)
-        .trim_end()
-        .to_owned()
+    let line = format!("{} {} {}", key.fingerprint, key.kind, key.comment);
+    line.trim_end().to_owned()
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, Status};
+use crate::outcome::{Outcome, Status};
 use crate::words::is_deceptive;
 
 const STATUSES: [Status; 4] = [Status::Ok, Status::Stale, Status::Degraded, Status::Failed];
@@ -226,18 +226,20 @@ fn accounts(page: &mut MetricsPage, outcome: &Outcome) {
 
 /// The number of keys by source, for an account with several sources.
 fn by_source(page: &mut MetricsPage, outcome: &Outcome) {
-    let several = |account: &&AccountOutcome| !account.documents.is_empty();
-    if !outcome.accounts.iter().any(|account| several(&account)) {
+    let mut accounts = outcome.accounts.iter();
+    if accounts.all(|account| account.documents.is_empty()) {
         return;
     }
     page.gauge(
         "account_source_keys",
         "How many of the account's keys came from the source.",
     );
-    for account in outcome.accounts.iter().filter(several) {
+    for account in &outcome.accounts {
         for followed in &account.documents {
-            let its = |key: &&KeyShown| key.source.as_ref() == Some(&followed.source);
-            let keys = account.in_force.iter().filter(its).count();
+            let mut keys = 0;
+            for key in account.in_force.iter() {
+                keys += usize::from(key.source.as_ref() == Some(&followed.source));
+            }
             let labels = [
                 ("account", account.user.as_str()),
                 ("source", &followed.source),

@@ -35,20 +35,26 @@ pub fn scrub(text: &str) -> String {
     text.replace(&format!(" request id {GONE}"), "")
 }
 
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn is_id(word: &str) -> bool {
     let lower = word.to_lowercase();
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
-    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
     // `i-0123456789abcdef0`, `vpce-...`: a short prefix and hex digits.
-    let resource = lower.split_once('-').is_some_and(|(kind, rest)| {
-        (1..=8).contains(&kind.len()) && (8..=32).contains(&rest.len()) && hex(rest)
-    });
+    let is_resource = match lower.split_once('-') {
+        Some((kind, rest)) => {
+            (1..=8).contains(&kind.len()) && (8..=32).contains(&rest.len()) && is_hex(rest)
+        }
+        None => false,
+    };
     let bare: String = lower.chars().filter(|c| *c != '-').collect();
     lower.contains("arn:")
         || lower.starts_with("sha256:")
-        || resource
-        || bare.len() >= LONG && hex(&bare)
+        || is_resource
+        || bare.len() >= LONG && is_hex(&bare)
         || word.len() >= LONG && digits > 1 && letters > 1 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=".contains(&b))
         || word.len() >= LONG && digits > 0 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
         // An account number inside a longer word.

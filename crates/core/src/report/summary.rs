@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::outcome::{DocumentRef, Outcome, Status};
+use crate::outcome::{AccountOutcome, DocumentRef, Outcome, Status};
 
 /// The number of consecutive stale cycles after which the fleet is informed. A short outage of a
 /// source is not worth a report.
@@ -41,37 +41,72 @@ fn several(outcome: &Outcome) -> Vec<DocumentRef> {
     };
     let mut documents = Vec::new();
     for followed in first.documents.iter().take(NAMED_SETS) {
-        let published = outcome
-            .sources
-            .iter()
-            .find(|source| source.source == followed.source)
-            .and_then(|source| source.document.digest);
-        let behind = outcome
-            .accounts
-            .iter()
-            .flat_map(|account| &account.documents)
-            .find(|other| other.source == followed.source && other.document.digest != published);
+        let mut sources = outcome.sources.iter();
+        let published = match sources.find(|source| source.source == followed.source) {
+            Some(source) => source.document.digest,
+            None => None,
+        };
+        let mut all = outcome.accounts.iter().flat_map(|one| &one.documents);
+        let behind =
+            all.find(|other| other.source == followed.source && other.document.digest != published);
         documents.push(behind.unwrap_or(followed).document.clone());
     }
     documents
 }
 
+/// The account whose key set the summary names, if every account has one source.
+fn first_account(outcome: &Outcome) -> Option<&AccountOutcome> {
+    let [source] = outcome.sources.as_slice() else {
+        return outcome.accounts.first();
+    };
+    let mut first = None;
+    for account in &outcome.accounts {
+        if account.document.digest.is_none() {
+            continue;
+        }
+        if account.document.digest != source.document.digest {
+            return Some(account);
+        }
+        first.get_or_insert(account);
+    }
+    first
+}
+
+/// What is wrong, without the words that differ each time.
+fn cause(outcome: &Outcome) -> String {
+    let mut parts = Vec::new();
+    for source in &outcome.sources {
+        if source.status != Status::Ok {
+            parts.push(format!("{} {:?}", source.source, source.problem));
+        }
+    }
+    for account in &outcome.accounts {
+        if account.status != Status::Ok {
+            parts.push(format!("{} {:?}", account.user, account.status));
+        }
+    }
+    parts.join("; ")
+}
+
 /// The version that a document's source gave it.
 fn version_of(outcome: &Outcome, document: &DocumentRef) -> Option<String> {
     let digest = document.digest?;
-    let source = outcome
-        .sources
-        .iter()
-        .find(|source| source.document.digest == Some(digest))?;
+    let mut sources = outcome.sources.iter();
+    let source = sources.find(|source| source.document.digest == Some(digest))?;
     source.version.clone()
 }
 
+/// `NAME/SERIAL`, else the name, else the version's id.
+fn key_set(outcome: &Outcome, document: &DocumentRef) -> String {
+    let version = version_of(outcome, document);
+    document.key_set(version.as_deref()).unwrap_or_default()
+}
+
 fn short_digest(document: &DocumentRef) -> String {
-    let hex = document
-        .digest
-        .map(|digest| digest.hex())
-        .unwrap_or_default();
-    hex.chars().take(16).collect()
+    match document.digest {
+        Some(digest) => digest.hex().chars().take(16).collect(),
+        None => String::new(),
+    }
 }
 
 impl Summary {
@@ -83,72 +118,36 @@ impl Summary {
         if outcome.status == Status::Stale && outcome.stale_cycles < STALE_FROM {
             return None;
         }
-        let published = outcome
-            .sources
-            .first()
-            .filter(|_| outcome.sources.len() == 1)
-            .map(|source| source.document.digest);
-        let following = || {
-            outcome
-                .accounts
-                .iter()
-                .filter(|account| account.document.digest.is_some())
+        let followed = match first_account(outcome) {
+            Some(account) => account.document.clone(),
+            None => DocumentRef::default(),
         };
-        let behind = published
-            .and_then(|digest| following().find(|account| account.document.digest != digest));
-        let first = behind.or_else(|| {
-            if published.is_some() {
-                following().next()
-            } else {
-                outcome.accounts.first()
-            }
-        });
-        let followed = first
-            .map(|account| account.document.clone())
-            .unwrap_or_default();
-        let version = version_of(outcome, &followed);
-        let mut keyset = followed.key_set(version.as_deref()).unwrap_or_default();
-        let mut digest = short_digest(&followed);
-        let several = several(outcome);
-        if !several.is_empty() {
-            let sets = several.iter().map(|document| {
-                document
-                    .key_set(version_of(outcome, document).as_deref())
-                    .unwrap_or_default()
-            });
-            keyset = sets.collect::<Vec<_>>().join(" ");
-            digest = several
-                .iter()
-                .map(short_digest)
-                .collect::<Vec<_>>()
-                .join(" ");
+        let key_name = match &followed.name {
+            Some(name) => name.to_string(),
+            None => version_of(outcome, &followed).unwrap_or_default(),
+        };
+        let mut documents = several(outcome);
+        if documents.is_empty() {
+            documents.push(followed);
         }
-        let bad_sources = outcome
-            .sources
-            .iter()
-            .filter(|source| source.status != Status::Ok);
-        let bad_accounts = outcome
-            .accounts
-            .iter()
-            .filter(|account| account.status != Status::Ok);
-        let sources = bad_sources.map(|source| format!("{} {:?}", source.source, source.problem));
-        let accounts = bad_accounts.map(|account| format!("{} {:?}", account.user, account.status));
+        let mut key_sets = Vec::new();
+        let mut digests = Vec::new();
+        for document in &documents {
+            key_sets.push(key_set(outcome, document));
+            digests.push(short_digest(document));
+        }
+        let detail = match outcome.status {
+            Status::Ok => String::new(),
+            _ => outcome.detail.clone(),
+        };
         Some(Self {
             status: outcome.status,
-            keyset,
-            digest,
-            key_name: followed
-                .name
-                .map(|name| name.to_string())
-                .or(version)
-                .unwrap_or_default(),
-            detail: if outcome.status == Status::Ok {
-                String::new()
-            } else {
-                outcome.detail.clone()
-            },
+            keyset: key_sets.join(" "),
+            digest: digests.join(" "),
+            key_name,
+            detail,
             at: outcome.finished,
-            cause: sources.chain(accounts).collect::<Vec<_>>().join("; "),
+            cause: cause(outcome),
         })
     }
 

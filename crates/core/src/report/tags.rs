@@ -55,11 +55,10 @@ impl TagNames {
         } else {
             ""
         };
-        let longest = Self::PARTS
-            .iter()
-            .map(|part| part.len())
-            .max()
-            .unwrap_or_default();
+        let mut longest = 0;
+        for part in Self::PARTS {
+            longest = longest.max(part.len());
+        }
         let most = MAX_KEY - longest - colon.len();
         if text.chars().count() > most {
             let why = if colon.is_empty() {
@@ -84,15 +83,13 @@ impl TagNames {
             prefix: prefix.unwrap_or(default.prefix),
             key_name: key_name.unwrap_or(default.key_name),
         };
-        match Self::PARTS
-            .iter()
-            .map(|part| names.name(part))
-            .chain([names.nudge()])
-            .find(|name| *name == names.key_name)
-        {
-            Some(taken) => Err(format!("{taken:?} is the name of another of our tags")),
-            None => Ok(names),
+        for part in Self::PARTS.into_iter().chain([Self::NUDGE]) {
+            let taken = names.name(part);
+            if taken == names.key_name {
+                return Err(format!("{taken:?} is the name of another of our tags"));
+            }
         }
+        Ok(names)
     }
 
     /// What EC2 may object to in otherwise valid names. An instance whose metadata service exposes
@@ -110,19 +107,19 @@ impl TagNames {
             if bad.is_none() && !METADATA_RESERVED.contains(&text.as_str()) {
                 continue;
             }
-            let what = bad.map_or_else(|| format!("{text:?}"), |bad| format!("{bad:?}"));
+            let what = match bad {
+                Some(bad) => format!("{bad:?}"),
+                None => format!("{text:?}"),
+            };
             warnings.push(format!(
                 "[report] {setting} = {text:?}: EC2 refuses {what} in a tag's key while the instance shows its tags in the \
                  metadata service, and refuses to switch that on while such a tag exists; use ASCII letters, digits and \
                  {METADATA_SIGNS}"
             ));
         }
-        if let Some(long) = self
-            .all()
-            .iter()
-            .map(|name| name.chars().count())
-            .find(|length| *length > SAFE_KEY)
-        {
+        let names = self.all();
+        let mut lengths = names.iter().map(|name| name.chars().count());
+        if let Some(long) = lengths.find(|length| *length > SAFE_KEY) {
             warnings.push(format!(
                 "[report] tag_prefix or key_name_tag makes a tag's key of {long} characters, and EC2 may refuse more than \
                  {SAFE_KEY}; use a shorter one"
@@ -143,20 +140,18 @@ impl TagNames {
 
     /// The names of all tags that a node writes, which its policy must allow.
     pub fn all(&self) -> Vec<String> {
-        Self::PARTS
-            .iter()
-            .map(|part| self.name(part))
-            .chain([self.key_name.clone()])
-            .collect()
+        let mut names = Self::PARTS.map(|part| self.name(part)).to_vec();
+        names.push(self.key_name.clone());
+        names
     }
 }
 
 /// Whether the metadata service can show a tag with that key.
 pub fn is_shown_by_metadata(key: &str) -> bool {
-    let may_stand = |c: char| c.is_ascii_alphanumeric() || METADATA_SIGNS.contains(c);
-    (1..=MAX_KEY).contains(&key.len())
-        && key.chars().all(may_stand)
-        && !METADATA_RESERVED.contains(&key)
+    let is_plain = key
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || METADATA_SIGNS.contains(c));
+    (1..=MAX_KEY).contains(&key.len()) && is_plain && !METADATA_RESERVED.contains(&key)
 }
 
 /// The value of the tag that nudges nodes, made from a publication. It is valid in a tag whatever
@@ -174,12 +169,12 @@ pub fn tags(summary: &Summary, names: &TagNames) -> BTreeMap<String, String> {
         ("synced", format!("{:.0}", summary.at)),
         ("detail", value(&scrub(&summary.detail))),
     ];
-    let named = values
-        .into_iter()
-        .map(|(part, value)| (names.name(part), value));
-    named
-        .chain([(names.key_name.clone(), value(&summary.key_name))])
-        .collect()
+    let mut tags = BTreeMap::new();
+    for (part, value) in values {
+        tags.insert(names.name(part), value);
+    }
+    tags.insert(names.key_name.clone(), value(&summary.key_name));
+    tags
 }
 
 fn key(text: &str, most: usize) -> Result<String, String> {
@@ -213,11 +208,8 @@ fn value(text: &str) -> String {
     }
     if value.chars().count() > MAX_VALUE {
         const MORE: &str = "...";
-        value = value
-            .chars()
-            .take(MAX_VALUE - MORE.len())
-            .chain(MORE.chars())
-            .collect();
+        value = value.chars().take(MAX_VALUE - MORE.len()).collect();
+        value.push_str(MORE);
     }
     value
 }

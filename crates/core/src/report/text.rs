@@ -249,7 +249,7 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
         Status::Stale => {
             line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)")
         }
-        Status::Failed => line + &colour.paint(RED, " (failed: no good key set is known)"),
+        Status::Failed => line + &colour.paint(RED, " (failed: no valid key set is known)"),
     }
 }
 

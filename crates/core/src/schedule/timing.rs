@@ -32,11 +32,11 @@ impl Node {
             .chain_update([0])
             .chain_update(source)
             .finalize();
-        Self(
-            hash.iter()
-                .take(8)
-                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
-        )
+        let mut number = 0;
+        for byte in hash.iter().take(8) {
+            number = number << 8 | u64::from(*byte);
+        }
+        Self(number)
     }
 
     /// This node's part of a span of milliseconds, from 0 to the span itself.
@@ -75,28 +75,32 @@ impl Timing {
             }
             Schedule::Cron(cron) => {
                 // The splayed time of the previous occurrence may still be ahead.
-                let before = cron.previous(now).map(|at| self.splayed(cron, at));
-                let after = cron.next(now).map(|at| self.splayed(cron, at));
-                let coming = [before, after]
-                    .into_iter()
-                    .flatten()
-                    .filter(|at| *at > now)
-                    .min();
-                coming.unwrap_or_else(|| now.saturating_add(A_DAY).unwrap_or(Timestamp::MAX))
+                let mut coming = None;
+                for occurrence in [cron.previous(now), cron.next(now)].into_iter().flatten() {
+                    let at = self.splayed(cron, occurrence);
+                    if at > now && coming.is_none_or(|earlier| at < earlier) {
+                        coming = Some(at);
+                    }
+                }
+                match coming {
+                    Some(at) => at,
+                    None => now.saturating_add(A_DAY).unwrap_or(Timestamp::MAX),
+                }
             }
         }
     }
 
     fn splayed(&self, cron: &CronExpression, at: Timestamp) -> Timestamp {
-        let gap = cron.next(at).map_or(A_DAY, |next| next.duration_since(at));
+        let gap = match cron.next(at) {
+            Some(next) => next.duration_since(at),
+            None => A_DAY,
+        };
         let most = match self.splay {
             Splay::Fixed(most) => most.min(gap),
             Splay::Percent(percent) => gap / 100 * i32::from(percent),
         };
-        at.saturating_add(SignedDuration::from_millis(
-            self.node.share(milliseconds(most)),
-        ))
-        .unwrap_or(Timestamp::MAX)
+        let share = SignedDuration::from_millis(self.node.share(milliseconds(most)));
+        at.saturating_add(share).unwrap_or(Timestamp::MAX)
     }
 
     /// When to try again after `failures` consecutive transient failures, with full jitter:
@@ -120,7 +124,10 @@ impl Timing {
             .saturating_sub(SHORTEST_BACKOFF)
             .mul_f64(random.clamp(0.0, 1.0));
         let wait = SHORTEST_BACKOFF.saturating_add(spread);
-        now.saturating_add(wait).ok().filter(|at| *at < slot)
+        match now.saturating_add(wait) {
+            Ok(at) if at < slot => Some(at),
+            _ => None,
+        }
     }
 }
 

@@ -72,10 +72,15 @@ fn parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
 pub(super) fn pair(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut whole = Der(der);
     let mut inside = Der(whole.take(SEQUENCE)?);
-    let (first, second) = (inside.take(INTEGER)?, inside.take(INTEGER)?);
-    let positive = |number: &[u8]| number.first().is_some_and(|first| first & 0x80 == 0);
-    let good = whole.0.is_empty() && inside.0.is_empty() && positive(first) && positive(second);
-    good.then_some((first, second))
+    let first = inside.take(INTEGER)?;
+    let second = inside.take(INTEGER)?;
+    if !whole.0.is_empty() || !inside.0.is_empty() {
+        return None;
+    }
+    if first.first()? & 0x80 != 0 || second.first()? & 0x80 != 0 {
+        return None;
+    }
+    Some((first, second))
 }
 
 /// The unread rest.

@@ -52,9 +52,14 @@ impl KmsKey {
             }
         };
         let name = resource.strip_prefix("alias/").unwrap_or(resource);
-        let slash = resource.starts_with("alias/");
-        let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c) || slash && c == '/';
-        if name.is_empty() || id.len() > MAX_ID || !name.chars().all(good) {
+        let signs = if resource.starts_with("alias/") {
+            "_-/"
+        } else {
+            "_-"
+        };
+        let mut characters = name.chars();
+        let is_plain = characters.all(|c| c.is_ascii_alphanumeric() || signs.contains(c));
+        if name.is_empty() || id.len() > MAX_ID || !is_plain {
             return Err(format!("{:?} does not name a KMS key; {FORMS}", brief(id)));
         }
         Ok(Self {

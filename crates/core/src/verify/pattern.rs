@@ -23,25 +23,28 @@ impl Patterns {
         let list = Self(text.to_owned());
         // A sample text for each pattern, which is enough to see whether everything it matches is
         // excluded again.
-        let sample = |pattern: &str| pattern.replace('*', "somebody").replace('?', "s");
-        let matched = list.each().any(|(negated, pattern)| {
-            !negated && !pattern.is_empty() && list.matches(&sample(pattern))
+        let is_matched = list.each().any(|(negated, pattern)| {
+            let sample = pattern.replace('*', "somebody").replace('?', "s");
+            !negated && !pattern.is_empty() && list.matches(&sample)
         });
-        if matched {
-            Ok(list)
-        } else {
-            Err("names nobody")
+        if is_matched {
+            return Ok(list);
         }
+        Err("names nobody")
     }
 
     /// Whether the text matches a pattern, and no negated one.
     pub fn matches(&self, text: &str) -> bool {
-        let hits = |wanted: bool| {
-            self.each().any(|(negated, pattern)| {
-                negated == wanted && fits(text.as_bytes(), pattern.as_bytes())
-            })
-        };
-        hits(false) && !hits(true)
+        let mut matches = false;
+        for (negated, pattern) in self.each() {
+            if fits(text.as_bytes(), pattern.as_bytes()) {
+                if negated {
+                    return false;
+                }
+                matches = true;
+            }
+        }
+        matches
     }
 
     fn each(&self) -> impl Iterator<Item = (bool, &str)> {
@@ -70,7 +73,8 @@ pub fn matches_pattern(text: &str, pattern: &str) -> bool {
 /// `*` matches any number of bytes, `?` exactly one. The worst-case time is the product of the
 /// lengths.
 fn fits(text: &[u8], pattern: &[u8]) -> bool {
-    let (mut at, mut with) = (0, 0);
+    let mut at = 0;
+    let mut with = 0;
     // The position of the last `*`, and the end of the text that it has consumed.
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(at) {

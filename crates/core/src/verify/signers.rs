@@ -113,17 +113,20 @@ impl SignersFault {
 impl Signers {
     /// Whether the accepted signers can change by time alone.
     pub fn are_timed(&self) -> bool {
-        let timed = |one: &Signer| one.valid_after.is_some() || one.valid_before.is_some();
-        self.list.iter().any(timed)
+        self.list
+            .iter()
+            .any(|one| one.valid_after.is_some() || one.valid_before.is_some())
     }
 
     /// Parses the file, or reports every fault in it.
     pub fn parse(file: &[u8], rules: &SignerRules<'_>) -> Result<Self, Vec<SignersFault>> {
-        let (mut list, mut faults) = (Vec::new(), Vec::new());
+        let mut list = Vec::new();
+        let mut faults = Vec::new();
         for (at, text) in file.split(|b| *b == b'\n').enumerate() {
             let line = at + 1;
             match Signer::parse(line, text, rules) {
-                Ok(signer) => list.extend(signer),
+                Ok(Some(signer)) => list.push(signer),
+                Ok(None) => {}
                 Err(message) => faults.push(SignersFault { line, message }),
             }
         }
@@ -155,16 +158,12 @@ impl Signers {
 
     /// Those of `[trust] principals` that no line names.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
-        let named = |who: &str| {
-            self.list
-                .iter()
-                .any(|signer| signer.principals.matches(who))
-        };
-        self.principals
-            .iter()
-            .flatten()
-            .map(String::as_str)
-            .filter(move |who| !named(who))
+        let principals = self.principals.as_deref().unwrap_or_default();
+        let names = principals.iter().map(String::as_str);
+        names.filter(|who| {
+            let mut signers = self.list.iter();
+            !signers.any(|signer| signer.principals.matches(who))
+        })
     }
 
     /// The owner of a key: the required principal, or else all principals of the line.
@@ -191,10 +190,10 @@ impl Signers {
     fn principal(&self, signer: &Signer) -> Option<String> {
         match &self.principals {
             None => Some(signer.principals.to_string()),
-            Some(wanted) => wanted
-                .iter()
-                .find(|who| signer.principals.matches(who))
-                .cloned(),
+            Some(wanted) => {
+                let found = wanted.iter().find(|who| signer.principals.matches(who))?;
+                Some(found.clone())
+            }
         }
     }
 }
@@ -217,13 +216,12 @@ impl Signer {
         } else {
             cut_options(rest).ok_or("a quote in the options does not end")?
         };
-        let options = SignerOptions::parse(options, rules.zone)?;
-        let key = read_key(key, rules.min_rsa_bits)?;
         let SignerOptions {
             namespaces,
             valid_after,
             valid_before,
-        } = options;
+        } = SignerOptions::parse(options, rules.zone)?;
+        let key = read_key(key, rules.min_rsa_bits)?;
         Ok(Some(Self {
             line,
             principals,
@@ -236,29 +234,28 @@ impl Signer {
 
     /// Whether the signer may sign documents at all.
     fn has_namespace(&self) -> bool {
-        self.namespaces
-            .as_ref()
-            .is_none_or(|list| list.matches(NAMESPACE))
+        match &self.namespaces {
+            Some(list) => list.matches(NAMESPACE),
+            None => true,
+        }
     }
 
     fn may_sign(&self, who: &str, now: Timestamp) -> Result<(), NotAllowed> {
-        let who = || who.to_owned();
+        let who = who.to_owned();
         if !self.has_namespace() {
-            return Err(NotAllowed::Namespace(who()));
+            return Err(NotAllowed::Namespace(who));
         }
-        if let Some(from) = self
-            .valid_after
-            .filter(|from| now.as_second() < from.as_second())
+        if let Some(from) = self.valid_after
+            && now.as_second() < from.as_second()
         {
-            return Err(NotAllowed::NotYet { who: who(), from });
+            return Err(NotAllowed::NotYet { who, from });
         }
-        match self
-            .valid_before
-            .filter(|until| now.as_second() > until.as_second())
+        if let Some(until) = self.valid_before
+            && now.as_second() > until.as_second()
         {
-            Some(until) => Err(NotAllowed::Expired { who: who(), until }),
-            None => Ok(()),
+            return Err(NotAllowed::Expired { who, until });
         }
+        Ok(())
     }
 }
 
@@ -353,14 +350,15 @@ fn cut_option(text: &str) -> Result<(String, Option<String>, &str), String> {
 }
 
 fn time(name: &str, value: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    Expiry::parse(value)
-        .and_then(|time| time.instant(zone))
-        .filter(|time| *time > Timestamp::UNIX_EPOCH)
-        .ok_or_else(|| {
-            format!(
-                "option {name}: {value:?} is not a time: write YYYYMMDD[HHMM[SS]], with Z for UTC"
-            )
-        })
+    if let Some(time) = Expiry::parse(value)
+        && let Some(instant) = time.instant(zone)
+        && instant > Timestamp::UNIX_EPOCH
+    {
+        return Ok(instant);
+    }
+    Err(format!(
+        "option {name}: {value:?} is not a time: write YYYYMMDD[HHMM[SS]], with Z for UTC"
+    ))
 }
 
 fn read_key(text: &str, min_rsa_bits: usize) -> Result<KeyBlob, String> {

@@ -274,7 +274,7 @@ fn an_empty_list_of_keys_is_said_on_purpose_and_left_to_policy() {
     assert!(document.keys.is_empty() && document.left_out.is_empty());
     assert!(
         refusal("{\"version\":1,\"keys\":[{\"public_key\":\"ssh-dss AAAA\"}]}")
-            .contains("no good key")
+            .contains("no valid key")
     );
 }
 

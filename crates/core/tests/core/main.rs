@@ -20,6 +20,8 @@ mod key_lines;
 mod nudge_simulation;
 mod objects;
 mod pasted;
+mod plan_properties;
+mod plan_windows;
 mod plans;
 mod report_simulation;
 mod schedules;

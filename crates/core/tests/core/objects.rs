@@ -48,7 +48,7 @@ fn an_object_without_a_key_refuses_the_whole_and_is_named() {
         ("", "it is empty"),
         ("\n \n", "it is empty"),
         ("# nothing\n", "it is empty"),
-        ("hello world\n", "no good key in it"),
+        ("hello world\n", "no valid key in it"),
         (
             "{\"version\":1,\"keys\":[]}\n",
             "it is not a key set but JSON",

@@ -203,7 +203,7 @@ fn an_audience_and_a_configuration_make_it_judge_as_that_node_would() {
         )
     };
     let (directory, path) = written(document("\"audience\": \"prod\", "));
-    lint(&path).fails(1, &[&["no good key", "environment", "allow_options"]]);
+    lint(&path).fails(1, &[&["no valid key", "environment", "allow_options"]]);
     let config = directory.path().join("config.toml");
     let text = "source = \"s3://b/k\"\n[[account]]\n[trust]\naudience = \"prod\"\n[policy]\nallow_options = [\"environment\"]\n";
     fs::write(&config, text).unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::fleet::node::{KeySet, ShortDigest};
-use crate::fleet::view::{Fleet, Held, Row};
+use crate::fleet::view::{Fleet, KeySetCount, Row};
 
 /// This many key sets have a group of their own.
 const SETS: usize = 24;
@@ -13,7 +13,7 @@ const SETS: usize = 24;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Common<'a> {
     /// The key set in force.
-    KeySet(&'a Held),
+    KeySet(&'a KeySetCount),
     /// A key set that is not among the most frequent ones.
     Rare,
     /// They have not reported.

@@ -60,7 +60,8 @@ fn head(page: &mut String, fleet: &Fleet) {
 }
 
 fn title(fleet: &Fleet) -> String {
-    let (all, done) = (fleet.rows.len(), fleet.done());
+    let all = fleet.rows.len();
+    let done = fleet.done();
     match &fleet.view.wanted {
         Some(wanted) => format!(
             "{} of {} {} {wanted}",
@@ -95,7 +96,8 @@ fn summary(page: &mut String, fleet: &Fleet) {
         at.strftime("%F %T UTC")
     );
     for state in State::ALL {
-        let (count, word) = (fleet.count(state), state.word());
+        let count = fleet.count(state);
+        let word = state.word();
         let off = if count == 0 { " disabled" } else { "" };
         let _ = writeln!(
             page,

@@ -60,7 +60,8 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
     let mut text = drawn(&lines, layout);
     if !rest.is_empty() {
         let nodes: usize = rest.iter().map(|held| held.nodes).sum();
-        let (sets, nodes) = (grouped(rest.len()), grouped(nodes));
+        let sets = grouped(rest.len());
+        let nodes = grouped(nodes);
         let _ = writeln!(text, "and {sets} more on {nodes} nodes");
     }
     text
@@ -84,7 +85,9 @@ fn drawn(lines: &[KeySetLine], layout: &Layout) -> String {
     let head = padded("key set", wide);
     let mut text = format!("{head}  {:DIGEST$}  {:>number$}\n", "digest", "nodes");
     for line in lines {
-        let (name, digest, nodes) = (padded(&line.name, wide), &line.digest, grouped(line.nodes));
+        let name = padded(&line.name, wide);
+        let digest = &line.digest;
+        let nodes = grouped(line.nodes);
         // Even one node of ten thousand is visible.
         let length = (line.nodes * bar).div_ceil(most);
         let (code, word) = match line.newest {

@@ -12,6 +12,8 @@ use crate::origin::Stage;
 use crate::origin::arn::{Arn, is_region};
 
 const WRITE: &str = "write `s3://BUCKET/KEY`, `secretsmanager:NAME`, `ssm:/NAME` or `file:/PATH`";
+const LONE_PERCENT: &str =
+    "a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign";
 /// The stages of a secret whose URL names none.
 pub(super) const DEFAULT_STAGES: [Stage; 2] = [Stage::Current, Stage::Pending];
 
@@ -49,8 +51,10 @@ fn file(rest: &str) -> Result<SourceUrl, String> {
         return Err("the path must be absolute; write `file:/PATH`".to_owned());
     };
     let path = decoded(path)?;
-    let leading = path.iter().take_while(|&&byte| byte == b'/').count();
-    let path = path.get(leading..).unwrap_or_default();
+    let mut path = path.as_slice();
+    while let Some(rest) = path.strip_prefix(b"/") {
+        path = rest;
+    }
     if path.is_empty() {
         return Err("it names no file; write `file:/PATH`".to_owned());
     }
@@ -73,8 +77,7 @@ fn s3(rest: &str) -> Result<SourceUrl, String> {
     }
     // The name becomes part of a host name or a path, so characters that no bucket name has must
     // not reach a request.
-    let in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if bucket.len() > 255 || !bucket.chars().all(in_name) || bucket.chars().all(|c| c == '.') {
+    if bucket.len() > 255 || !has_only(&bucket, "-._") || bucket.chars().all(|c| c == '.') {
         return Err(
             "a bucket's name (or an access point's alias) has only letters, digits, `-`, `.` and `_`".to_owned()
         );
@@ -119,8 +122,8 @@ fn secret(rest: &str) -> Result<SourceUrl, String> {
             .ok_or("its ARN is of no secret")?,
         None => &id,
     };
-    let in_name = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
-    if name.is_empty() || name.starts_with("//") || name.len() > 512 || !name.chars().all(in_name) {
+    let has_length = (1..=512).contains(&name.len());
+    if !has_length || name.starts_with("//") || !has_only(name, "/_+=.@-") {
         let message = "a secret's name has 1 to 512 letters, digits and `/_+=.@-`; write `secretsmanager:NAME` or `secretsmanager:ARN`";
         return Err(message.to_owned());
     }
@@ -143,12 +146,12 @@ fn secret(rest: &str) -> Result<SourceUrl, String> {
 fn read_stages(list: &str) -> Result<BTreeSet<Stage>, String> {
     let mut stages = BTreeSet::new();
     for name in list.split(',') {
-        let known = [Stage::Current, Stage::Pending, Stage::Previous]
-            .into_iter()
-            .find(|known| known.to_string() == name);
-        let stage = known.ok_or_else(|| {
-            format!("{name:?} is not a stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are")
-        })?;
+        let mut known = [Stage::Current, Stage::Pending, Stage::Previous].into_iter();
+        let Some(stage) = known.find(|known| known.to_string() == name) else {
+            return Err(format!(
+                "{name:?} is not a stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are"
+            ));
+        };
         if !stages.insert(stage) {
             return Err(format!("{stage} is there twice; leave one out"));
         }
@@ -171,21 +174,15 @@ fn parameter(rest: &str) -> Result<SourceUrl, String> {
             .ok_or("its ARN is of no parameter")?,
         None => &id,
     };
-    let (name, selector) = named
-        .split_once(':')
-        .map_or((named, None), |(name, selector)| (name, Some(selector)));
-    let in_level = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    let levels = name.strip_prefix('/').unwrap_or(name);
-    if name.len() > 1_011
-        || !levels
-            .split('/')
-            .all(|level| !level.is_empty() && level.chars().all(in_level))
-    {
+    let (name, selector) = split_once(named, ':');
+    let mut levels = name.strip_prefix('/').unwrap_or(name).split('/');
+    let is_plain = levels.all(|level| !level.is_empty() && has_only(level, "_.-"));
+    if name.len() > 1_011 || !is_plain {
         let message = "a parameter's name has letters, digits and `_.-` between its slashes; write `ssm:/NAME` or `ssm:ARN`";
         return Err(message.to_owned());
     }
-    if selector
-        .is_some_and(|text| text.is_empty() || text.len() > 100 || !text.chars().all(in_level))
+    if let Some(selector) = selector
+        && (!(1..=100).contains(&selector.len()) || !has_only(selector, "_.-"))
     {
         return Err("only `:VERSION` or `:LABEL` may follow the name".to_owned());
     }
@@ -197,8 +194,21 @@ fn parameter(rest: &str) -> Result<SourceUrl, String> {
 }
 
 fn split_query(rest: &str) -> (&str, Option<&str>) {
-    rest.split_once('?')
-        .map_or((rest, None), |(names, query)| (names, Some(query)))
+    split_once(rest, '?')
+}
+
+/// What is before a sign and what is after it; `None` if the text does not have the sign.
+fn split_once(text: &str, sign: char) -> (&str, Option<&str>) {
+    match text.split_once(sign) {
+        Some((before, after)) => (before, Some(after)),
+        None => (text, None),
+    }
+}
+
+/// Whether a text has only ASCII letters, digits and `signs`.
+fn has_only(text: &str, signs: &str) -> bool {
+    let mut characters = text.chars();
+    characters.all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
 }
 
 fn good_region(region: Option<String>) -> Result<Option<String>, String> {
@@ -221,11 +231,8 @@ fn parameters<const N: usize>(
     };
     for parameter in query.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let slot = known
-            .iter()
-            .zip(&mut values)
-            .find_map(|(&known, slot)| (known == name).then_some(slot));
-        let Some(slot) = slot else {
+        let mut slots = std::iter::zip(known, &mut values);
+        let Some((_, slot)) = slots.find(|(known, _)| *known == name) else {
             let known = known.map(|name| format!("`{name}=`")).join(" and ");
             return Err(format!(
                 "the parameter {name:?} is not known, only {known}; write `%3F` for a question mark in a name"
@@ -245,32 +252,28 @@ fn parameters<const N: usize>(
 
 fn decoded_text(text: &str) -> Result<String, String> {
     let text = String::from_utf8(decoded(text)?)
-        .map_err(|_not_utf8| "what its %-escapes stand for is not UTF-8".to_owned())?;
+        .map_err(|_not_utf8| "what its %-escapes encode is not UTF-8".to_owned())?;
     // There are control characters outside ASCII too, which `decoded` cannot see in the bytes.
     if text.chars().any(char::is_control) {
-        return Err("its %-escapes stand for a control character".to_owned());
+        return Err("its %-escapes contain a control character".to_owned());
     }
     Ok(text)
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>, String> {
-    let escaped = |after: &str| {
-        let mut digits = after.bytes();
-        [digits.next(), digits.next()]
-            .into_iter()
-            .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
-    };
     // If a lone `%` were accepted as itself, `100%.json` and `100%25.json` would be the same key,
     // and typing errors would go unnoticed.
-    if !text.split('%').skip(1).all(escaped) {
-        return Err(
-            "a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign"
-                .to_owned(),
-        );
+    for after in text.split('%').skip(1) {
+        let [first, second, ..] = after.as_bytes() else {
+            return Err(LONE_PERCENT.to_owned());
+        };
+        if !first.is_ascii_hexdigit() || !second.is_ascii_hexdigit() {
+            return Err(LONE_PERCENT.to_owned());
+        }
     }
     let bytes: Vec<u8> = percent_decode_str(text).collect();
     if bytes.iter().any(u8::is_ascii_control) {
-        return Err("its %-escapes stand for a control character".to_owned());
+        return Err("its %-escapes contain a control character".to_owned());
     }
     Ok(bytes)
 }
