@@ -242,7 +242,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         mine.installed = cycle.in_common.installed.share(mine.installed.clone());
-        let (mode, installed) = (account.mode, mine.installed.clone());
+        let mode = account.mode;
+        let installed = mine.installed.clone();
         let least = self.config.guard.min_keys;
         let keys = Some(cycle.in_common.keys_of(&mut plan));
         let desired = cycle.in_common.desired.share(Arc::new(desired));
@@ -294,9 +295,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let plan = files.plan(Purpose::PinnedOnly, &desired, account.mode, &mine.installed);
             mine.installed
                 .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
-            let (mode, installed) = (account.mode, FingerprintSet::default());
+            let mode = account.mode;
+            let installed = FingerprintSet::default();
             // Nothing is removed.
-            let (purpose, desired, least) = (Purpose::PinnedOnly, Arc::new(desired), 0);
+            let purpose = Purpose::PinnedOnly;
+            let desired = Arc::new(desired);
+            let least = 0;
             Work {
                 target,
                 mode,

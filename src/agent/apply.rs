@@ -125,7 +125,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         fragments: Vec<&mut Work>,
         files: &[Replacement<'_>],
     ) -> Vec<Result<Replaced, HostError>> {
-        let (host, most) = (&self.host, fragments.len().min(AT_ONCE));
+        let host = &self.host;
+        let most = fragments.len().min(AT_ONCE);
         let queue = Mutex::new(fragments.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let serve = || {

@@ -202,7 +202,8 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
         return settled;
     };
     let made = work.target.made().path();
-    let (who, made) = (&work.target.account.user, made.display());
+    let who = &work.target.account.user;
+    let made = made.display();
     let coded = |code, text| Fault::new(code, Subject::Account(work.user()), text);
     settled.faults = named(work);
     let dropped = if present.maker == Maker::Nobody {

@@ -164,7 +164,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     ) {
         let counts =
             |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
-        let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut further = BTreeMap::new();
+        let mut refused = Vec::new();
+        let mut notes = Vec::new();
         for (stage, part) in parts {
             let label = part.version.label.clone();
             let read = document_of(judging.url, part)

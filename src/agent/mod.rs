@@ -270,7 +270,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         while !waiting.is_empty() {
             // An account on a dead file system delays only itself: the others are served meanwhile.
             let all = self.find(&waiting, &acquired, &pinned, &mut cycle);
-            let (mut found, mut late) = (Vec::new(), Vec::new());
+            let mut found = Vec::new();
+            let mut late = Vec::new();
             for ((at, account), one) in waiting.into_iter().zip(all) {
                 match one {
                     Some(one) => found.push((at, account, one)),
@@ -438,8 +439,10 @@ impl<'s> Cycle<'s> {
         clock: Clock,
         faults: Vec<Fault>,
     ) -> Self {
-        let (shared, in_common) = (SharedFiles::default(), InCommon::default());
-        let (now, new) = (clock.effective(), store.is_new());
+        let shared = SharedFiles::default();
+        let in_common = InCommon::default();
+        let now = clock.effective();
+        let new = store.is_new();
         Self {
             store,
             state,

@@ -50,7 +50,9 @@ impl<'a> KeySets<'a> {
         account: &AccountConfig,
         acquired: &'a BTreeMap<SourceUrl, Acquired>,
     ) -> Option<Self> {
-        let (mut known, mut unread, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let mut known = Vec::new();
+        let mut unread = Vec::new();
+        let mut names = Vec::new();
         for source in &account.sources {
             let name = source.url.to_string();
             let documents = acquired

@@ -134,7 +134,8 @@ impl Prepared {
             .map(|entry| entry.key.fingerprint())
             .collect();
         let published = published.difference(pinned).count();
-        let (user, refused) = (&self.outcome.user, wanted - entries.len());
+        let user = &self.outcome.user;
+        let refused = wanted - entries.len();
         let text = format!(
             "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
              remembered; the state must be writable"

@@ -89,7 +89,8 @@ pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
 
 /// The configuration with the directories that it and the environment name.
 pub(super) fn setup(config: Config) -> Setup {
-    let (state, runtime) = (state_directory(&config), runtime_directory(&config));
+    let state = state_directory(&config);
+    let runtime = runtime_directory(&config);
     Setup {
         config,
         state,

@@ -49,7 +49,8 @@ pub(super) fn run(path: &Path) -> Exit {
     };
     warn(&setup.config);
     let remote = Remote::by_environment();
-    let (identify, looks) = (remote.clone(), remote.clone());
+    let identify = remote.clone();
+    let looks = remote.clone();
     let file = path.to_owned();
     let parts = Parts {
         fetch: Sources::new(remote.clone()),

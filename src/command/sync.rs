@@ -38,7 +38,8 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         state,
         runtime,
     } = load::setup(config);
-    let (max_stale, reports) = (config.max_stale, config.report.clone());
+    let max_stale = config.max_stale;
+    let reports = config.report.clone();
     let store = if options.dry_run {
         Store::peek(&state)
     } else {
@@ -138,7 +139,8 @@ pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
 
 /// Runs a cycle, and meanwhile finds out which instance this is.
 async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) -> Outcome {
-    let (mut cycle, mut asking) = (pin!(cycle), pin!(remote.instance(true)));
+    let mut cycle = pin!(cycle);
+    let mut asking = pin!(remote.instance(true));
     let mut answer = None;
     let mut outcome = loop {
         tokio::select! {
@@ -166,7 +168,8 @@ fn record(history: &History, outcome: &Outcome, directory: &Path) {
 
 /// Writes the status file with a time limit, because the state's lock is held and others need it.
 fn write_status(directory: &Path, outcome: &Outcome) {
-    let (place, short) = (directory.to_owned(), outcome.shortened());
+    let place = directory.to_owned();
+    let short = outcome.shortened();
     let fault = match beside::once(move || status_file::write(&place, &short)) {
         Some(written) => written.err().map(|fault| chain(&fault)),
         None => Some(beside::no_answer(&status_file::path(directory))),

@@ -60,7 +60,8 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
         ));
     }
     if let Some(path) = &report.prometheus {
-        let (place, page) = (path.clone(), metrics::render(outcome, None));
+        let place = path.clone();
+        let page = metrics::render(outcome, None);
         let written = beside::once(move || metrics_file::write(&place, &page));
         let result = written.map_or_else(
             || Err(beside::no_answer(path)),

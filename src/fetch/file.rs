@@ -81,7 +81,8 @@ impl FileSources {
                 DEAD,
             ));
         }
-        let (file, known) = (path.to_owned(), known.cloned());
+        let file = path.to_owned();
+        let known = known.cloned();
         let (sender, receiver) = oneshot::channel();
         // Not a thread of tokio's, because tokio panics if the system allows no further thread.
         let thread = thread::Builder::new()

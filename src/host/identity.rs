@@ -28,10 +28,8 @@ pub(super) fn permit(account: &Account) -> Result<(), HostError> {
 /// The calling thread's file-system user and group. With an invalid id the calls change nothing and
 /// only return the present one.
 pub(super) fn of_thread() -> (u32, u32) {
-    let (uid, gid) = (
-        setfsuid(Uid::from_raw(u32::MAX)),
-        setfsgid(Gid::from_raw(u32::MAX)),
-    );
+    let uid = setfsuid(Uid::from_raw(u32::MAX));
+    let gid = setfsgid(Gid::from_raw(u32::MAX));
     (uid.as_raw(), gid.as_raw())
 }
 
@@ -83,7 +81,8 @@ pub(super) fn become_account(account: &Account, groups: &[Gid]) -> Result<(), Ho
 
     // These two calls return only the previous id, so the second call of each is the check.
     let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    let uid = Uid::from_raw(account.uid);
+    let gid = Gid::from_raw(account.gid);
     setfsgid(gid);
     if setfsgid(gid) != gid {
         return Err(failed("gid", denied()));

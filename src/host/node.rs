@@ -102,7 +102,8 @@ impl Node {
 
     /// Looks up what, beside its files, decides about logins of the account.
     pub fn login_state(&self, account: &Account) -> Result<LoginState, HostError> {
-        let (name, account) = (account.user.to_string(), account.clone());
+        let name = account.user.to_string();
+        let account = account.clone();
         let step = AccountStep::new(name, PathBuf::from("its NSS entry"), move |_| {
             login::look_up(&account)
         });
@@ -154,7 +155,9 @@ impl Node {
     }
 
     fn replacing(&self, file: &Replacement<'_>) -> AccountStep<Replaced> {
-        let (seen, content, lock_wait) = (file.seen.clone(), file.content.to_vec(), self.lock_wait);
+        let seen = file.seen.clone();
+        let content = file.content.to_vec();
+        let lock_wait = self.lock_wait;
         self.as_owner(file.target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
             let Some(directory) = &place.directory else {
@@ -191,8 +194,10 @@ impl Node {
         target: &Target,
         work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
     ) -> AccountStep<T> {
-        let (account, path) = (target.account.user.to_string(), target.path());
-        let (target, groups) = (target.clone(), self.groups.clone());
+        let account = target.account.user.to_string();
+        let path = target.path();
+        let target = target.clone();
+        let groups = self.groups.clone();
         AccountStep::new(account, path, move |awaited| {
             if target.is_the_accounts() {
                 let groups = groups.of(&target.account)?;
@@ -208,12 +213,11 @@ impl Node {
         user: Option<&UserName>,
         target: &Target,
     ) -> AccountStep<Option<Snapshot>> {
-        let (account, path, user) = (
-            target.account.user.to_string(),
-            target.path(),
-            user.cloned(),
-        );
-        let (target, groups) = (target.clone(), self.groups.clone());
+        let account = target.account.user.to_string();
+        let path = target.path();
+        let user = user.cloned();
+        let target = target.clone();
+        let groups = self.groups.clone();
         AccountStep::new(account, path, move |_| {
             if account::look_up(user.as_ref())? != target.account {
                 return Ok(None);
@@ -284,7 +288,8 @@ impl Host for Node {
     }
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
-        let (account, limit) = (target.account.clone(), self.refresh_limit);
+        let account = target.account.clone();
+        let limit = self.refresh_limit;
         let name = file_name(&target.path())?.to_owned();
         // The program gets all of the account's ids. After it the thread takes the account's
         // file-system identity, to sync.
@@ -404,10 +409,8 @@ impl Located {
                 }
             }
             Place::System { path } => {
-                let (uid, gid) = (
-                    nix::unistd::geteuid().as_raw(),
-                    nix::unistd::getegid().as_raw(),
-                );
+                let uid = nix::unistd::geteuid().as_raw();
+                let gid = nix::unistd::getegid().as_raw();
                 let wanted = WantedFile {
                     uid,
                     gid: Some(gid),

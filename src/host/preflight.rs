@@ -27,10 +27,8 @@ pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Resul
             lock::take(account, lock_wait, Absent::Leave).map(drop)
         }
         Place::Fragment { name } => {
-            let (made, ours) = (
-                Path::new(fragments::MADE),
-                Path::new(fragments::DIRECTORY).join(name),
-            );
+            let made = Path::new(fragments::MADE);
+            let ours = Path::new(fragments::DIRECTORY).join(name);
             file(
                 &walk::reach_below_home(account, made)?,
                 file_name(made)?,

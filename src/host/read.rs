@@ -57,7 +57,8 @@ pub(super) fn file(
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(absent),
         Err(Errno::ACCESS) => {
-            let (path, mode) = (directory.path.join(name), found.st_mode & 0o7777);
+            let path = directory.path.join(name);
+            let mode = found.st_mode & 0o7777;
             // Root does not read it for the account either: a user who can give a file of root's a
             // name in their own directory, by a hard link, would get its content.
             let unread = Snapshot {
@@ -67,7 +68,8 @@ pub(super) fn file(
                 directory: within,
             };
             let unread = Box::new(unread);
-            let (reader, shown) = (wanted.uid, path.display());
+            let reader = wanted.uid;
+            let shown = path.display();
             // A file that has another name may be somebody else's secret: the account must not
             // become its owner.
             let remedy = match found.st_nlink {

@@ -32,10 +32,8 @@ pub fn write_durable(
     content: &[u8],
     mode: u32,
 ) -> Result<(), HostError> {
-    let (uid, gid) = (
-        nix::unistd::geteuid().as_raw(),
-        nix::unistd::getegid().as_raw(),
-    );
+    let uid = nix::unistd::geteuid().as_raw();
+    let gid = nix::unistd::getegid().as_raw();
     let path = directory.join(name);
     if path.parent() != Some(directory) {
         return Err(HostError::Path {
@@ -135,12 +133,14 @@ fn prepare(
     temporary: &Temporary<'_>,
     wanted: &WantedFile,
 ) -> Result<(), HostError> {
-    let (file, name) = (&temporary.file, &temporary.name);
+    let file = &temporary.file;
+    let name = &temporary.name;
     let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;
     // A set-group-id directory gives its own group, and on some systems users other than root may
     // not chown at all.
     if stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid) {
-        let (uid, gid) = (Uid::from_raw(wanted.uid), wanted.gid.map(Gid::from_raw));
+        let uid = Uid::from_raw(wanted.uid);
+        let gid = wanted.gid.map(Gid::from_raw);
         retry_on_intr(|| rustix::fs::fchown(file, Some(uid), gid))
             .map_err(|errno| directory.failed("set the owner of", name, errno))?;
     }

@@ -84,7 +84,8 @@ pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
     )?;
     let answer = program::run(program::command(tool).arg("-n").arg(path), PATIENCE, None)
         .map_err(|fault| format!("{tool}: {fault}"))?;
-    let (is, wanted) = (kind(&label), kind(&answer.stdout));
+    let is = kind(&label);
+    let wanted = kind(&answer.stdout);
     if !answer.status.success() || wanted.is_empty() {
         return Err(format!("{tool}: {}", answer.last_line()));
     }

@@ -51,7 +51,8 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
                 debian_accepts: false,
             });
         }
-        let (uid, mode) = (found.uid(), found.mode() & 0o7777);
+        let uid = found.uid();
+        let mode = found.mode() & 0o7777;
         if uid != 0 && uid != account.uid {
             let owner = match home.as_deref() {
                 Some(home) if path.starts_with(home) => format!("{} or root", account.user),

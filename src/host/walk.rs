@@ -145,7 +145,8 @@ impl Directory {
         let Some(account) = &self.account else {
             return "run authkeysd as root or as its owner".to_owned();
         };
-        let (user, directory) = (&account.user, self.path.display());
+        let user = &account.user;
+        let directory = self.path.display();
         if owner == account.uid {
             return format!("`chmod u+rwx {directory}`");
         }

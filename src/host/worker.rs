@@ -235,7 +235,8 @@ impl Workers {
             work,
         } = step;
         self.refuse_if_stuck(&account)?;
-        let (at, awaited) = (Instant::now(), Awaited::default());
+        let at = Instant::now();
+        let awaited = Awaited::default();
         let (sender, receiver) = mpsc::sync_channel(1);
         let thread = {
             let awaited = awaited.clone();

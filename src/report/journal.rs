@@ -100,7 +100,8 @@ struct Stderr;
 impl EntryOutput for Stderr {
     /// Does not use the lock of the standard library's stderr, which a panic needs as well.
     fn write(&self, entry: &Entry) {
-        let (stderr, line) = (io::stderr(), line(entry));
+        let stderr = io::stderr();
+        let line = line(entry);
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
             match retry_on_intr(|| rustix::io::write(stderr.as_fd(), rest)) {
@@ -131,7 +132,8 @@ fn line(entry: &Entry) -> String {
 /// Writes one entry.
 fn emit(entry: &Entry) {
     let entry = entry.shown();
-    let (message_id, message) = (entry.kind.message_id(), entry.message.as_str());
+    let message_id = entry.kind.message_id();
+    let message = entry.message.as_str();
     let code = entry.code.map(|code| code.to_string());
     // tracing fixes the level of each call in the code, so there are two calls.
     if entry.kind.is_warning() {

@@ -67,7 +67,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made");
         assert_eq!(is_held(&path), None);
-        let (one, two) = (hold(&path).unwrap(), hold(&path).unwrap());
+        let one = hold(&path).unwrap();
+        let two = hold(&path).unwrap();
         assert_eq!(is_held(&path), Some(true));
         drop(one);
         assert_eq!(is_held(&path), Some(true));

@@ -43,7 +43,8 @@ struct Queue {
 
 impl Writer {
     pub(super) fn new(output: impl EntryOutput) -> Self {
-        let (queue, changed) = (Mutex::default(), Condvar::new());
+        let queue = Mutex::default();
+        let changed = Condvar::new();
         Self(Arc::new(SharedQueue {
             output: Box::new(output),
             queue,

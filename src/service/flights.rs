@@ -110,7 +110,9 @@ impl<F: Fetch + 'static> Flights<F> {
             flight.waiting = Some(answer);
             return;
         }
-        let (fetch, asked, condition) = (Arc::clone(&self.fetch), url.clone(), known.clone());
+        let fetch = Arc::clone(&self.fetch);
+        let asked = url.clone();
+        let condition = known.clone();
         let future = Box::pin(async move { fetch.fetch(&asked, condition.as_ref()).await });
         self.flights.push(Flight {
             url,

@@ -110,7 +110,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f54_a_read_that_hangs_is_given_up_and_no_second_one_joins_it() {
         let (go, gone) = mpsc::channel::<()>();
-        let (gone, reads) = (Mutex::new(gone), Arc::new(AtomicUsize::new(0)));
+        let gone = Mutex::new(gone);
+        let reads = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reads);
         let mut loading = Loading::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);

@@ -182,7 +182,8 @@ where
         let identity = instance.clone().unwrap_or(identity);
         let progress = Progress::new();
         let (flights, requests) = Flights::new(fetch);
-        let (fetch, host) = (Noted::new(requests, &progress), Noted::new(host, &progress));
+        let fetch = Noted::new(requests, &progress);
+        let host = Noted::new(host, &progress);
         let agent = Arc::new(Agent {
             config: setup.config.clone(),
             fetch,
@@ -242,10 +243,12 @@ where
 
         let mut cycle: Option<Running> = None;
         // A reload was requested, and the configuration that was read for one.
-        let (mut wanted, mut loaded) = (false, None);
+        let mut wanted = false;
+        let mut loaded = None;
         let mut next_reload = Instant::now();
         // A fetch was demanded.
-        let (mut demanded, mut next_demand) = (false, Instant::now());
+        let mut demanded = false;
+        let mut next_demand = Instant::now();
         loop {
             if let (true, Some(Running { turn, .. })) = (loaded.is_some(), &cycle) {
                 turn.leave_lock();

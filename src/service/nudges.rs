@@ -71,7 +71,8 @@ impl Nudges {
 
     /// Applies another configuration. What is known of the tag stays if the tag is the same.
     pub(super) fn configure(&mut self, config: &Config) {
-        let (before, plan) = (self.plan.take(), plan(config));
+        let before = self.plan.take();
+        let plan = plan(config);
         self.plan = plan;
         if self.plan == before {
             return;

@@ -29,7 +29,8 @@ struct Steps {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        let (last, running) = (AtomicU64::new(0), AtomicBool::new(false));
+        let last = AtomicU64::new(0);
+        let running = AtomicBool::new(false);
         Self(Arc::new(Steps {
             origin: Instant::now(),
             last,

@@ -23,7 +23,8 @@ where
     pub(super) fn reload(&mut self, read: Result<Setup, String>) {
         match read {
             Ok(setup) => {
-                let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
+                let fetch = self.agent.fetch.clone();
+                let host = self.agent.host.clone();
                 let config = setup.config.clone();
                 let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
                 memory.forget_last();

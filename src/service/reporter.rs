@@ -95,7 +95,9 @@ impl<D: Deliver + 'static> Reporter<D> {
     pub(super) async fn step(&mut self, clock: fn() -> Timestamp) -> Option<Entry> {
         loop {
             if let Some((at, content, running)) = &mut self.running {
-                let (at, result, content) = (*at, running.await, Arc::clone(content));
+                let at = *at;
+                let result = running.await;
+                let content = Arc::clone(content);
                 self.running = None;
                 return self.ended(at, &content, result, clock());
             }
@@ -125,7 +127,8 @@ impl<D: Deliver + 'static> Reporter<D> {
     /// Writes the metrics file, whenever the status file changes.
     pub(super) fn write_metrics(&mut self, outcome: &Outcome, now: Timestamp) -> Option<Entry> {
         let (path, known) = self.metrics.as_mut()?;
-        let (text, place) = (render(outcome, Some(&self.counters)), path.clone());
+        let text = render(outcome, Some(&self.counters));
+        let place = path.clone();
         let write = move || metrics_file::write(&place, &text).map_err(|fault| chain(&fault));
         let result = match self.files.write(write) {
             Written::Ended(result) => result,
@@ -142,11 +145,9 @@ impl<D: Deliver + 'static> Reporter<D> {
         let Some(content) = place.latest.clone() else {
             return;
         };
-        let (deliver, sink, news) = (
-            Arc::clone(&self.deliver),
-            place.sink.clone(),
-            Arc::clone(&content),
-        );
+        let deliver = Arc::clone(&self.deliver);
+        let sink = place.sink.clone();
+        let news = Arc::clone(&content);
         let delivery = async move {
             let delivered = caught(deliver.deliver(&sink, &news)).await;
             delivered.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))

@@ -35,7 +35,8 @@ where
     /// Takes the lock that `authkeysd status` looks for, and writes the status file. If the lock
     /// cannot be made in the directory, that is reported with the status file.
     pub(super) fn write_files(&mut self, outcome: Option<Outcome>) {
-        let (directory, presence) = (self.setup.runtime.clone(), Arc::clone(&self.presence));
+        let directory = self.setup.runtime.clone();
+        let presence = Arc::clone(&self.presence);
         let write = move || {
             let mut presence = presence.lock().unwrap_or_else(PoisonError::into_inner);
             if presence.is_none() {

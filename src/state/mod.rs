@@ -109,7 +109,8 @@ fn accounts<'de, D: Deserializer<'de>>(
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let (mut accounts, mut last) = (BTreeMap::new(), FingerprintSet::default());
+            let mut accounts = BTreeMap::new();
+            let mut last = FingerprintSet::default();
             while let Some((user, mut account)) = map.next_entry::<UserName, AccountState>()? {
                 if account.installed == last {
                     account.installed = last.clone();
@@ -194,7 +195,8 @@ impl State {
 
     /// Forgets the documents that none of these sources needs.
     pub fn keep_sources<'a>(&mut self, sources: impl Iterator<Item = &'a SourceUrl>) {
-        let (mut names, mut marks) = (BTreeSet::new(), BTreeSet::new());
+        let mut names = BTreeSet::new();
+        let mut marks = BTreeSet::new();
         for url in sources {
             let name = url.to_string();
             if !self.sources.contains_key(&name) {

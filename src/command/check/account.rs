@@ -21,7 +21,8 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
     for account in &config.accounts {
         match locate(&node, account) {
             Ok(target) => {
-                let (found, file) = (&target.account, target.path());
+                let found = &target.account;
+                let file = target.path();
                 if let Some((_, other)) = files.iter().find(|(path, _)| *path == file) {
                     let message = format!(
                         "{other} has the same file {}; give each its own",
@@ -128,7 +129,8 @@ fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
 }
 
 fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
-    let (account, file) = (&target.account, &target.path());
+    let account = &target.account;
+    let file = &target.path();
     let user = account.user.as_str();
     let settings = match Settings::of(user) {
         Ok(settings) => settings,
@@ -263,7 +265,8 @@ fn label(user: &str, file: &Path) -> Option<Finding> {
 
 /// Reports other ways to log in that are not affected by revoking a key here.
 fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Vec<Finding>) {
-    let (account, file) = (&target.account, &target.path());
+    let account = &target.account;
+    let file = &target.path();
     let user = account.user.as_str();
     let fragments = matches!(target.place, Place::Fragment { .. });
     // Cycles remove keys from these files that must not be there.

@@ -154,10 +154,12 @@ fn adopted(
             .map(|key| key.fingerprint)
             .collect::<BTreeSet<Fingerprint>>()
     };
-    let (in_force, withdrawn) = (prints(&block.in_force), prints(&block.removed));
+    let in_force = prints(&block.in_force);
+    let withdrawn = prints(&block.removed);
     let changed = prints(&block.updated);
     let gone_from = |outcome: &AccountOutcome| prints(&outcome.removed);
-    let (gone, all_gone) = (gone_from(&block), gone_from(&exclusive));
+    let gone = gone_from(&block);
+    let all_gone = gone_from(&exclusive);
     let managed = target.path();
     let mut keys = Vec::new();
     for file in files(node, target) {
@@ -170,7 +172,8 @@ fn adopted(
                 () => KeyInSet::Unknown,
             };
             let stays = |gone: &BTreeSet<Fingerprint>| !ours || !gone.contains(&fingerprint);
-            let (block, exclusive) = (stays(&gone), stays(&all_gone));
+            let block = stays(&gone);
+            let exclusive = stays(&all_gone);
             let changes = ours && changed.contains(&fingerprint);
             keys.push(Present {
                 file: file.clone(),

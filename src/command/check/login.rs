@@ -132,7 +132,8 @@ fn account_bars(
     today: i64,
 ) -> Vec<Bar> {
     let mut bars = Vec::new();
-    let (user, pam) = (account.user.as_str(), settings.is("usepam", "yes"));
+    let user = account.user.as_str();
+    let pam = settings.is("usepam", "yes");
     if settings.is("pubkeyauthentication", "no") {
         bars.push(Bar::failed(
             "sshd has PubkeyAuthentication no: no key can log in; set it to yes",

@@ -234,7 +234,8 @@ fn open_sources(config: &Config) -> Vec<Finding> {
     let sources = config.sources();
     let urls: BTreeSet<_> = sources.iter().flat_map(|source| source.urls()).collect();
     let finding = |url: &SourceUrl| {
-        let (subject, text) = (url.to_string(), open_to_others(url)?);
+        let subject = url.to_string();
+        let text = open_to_others(url)?;
         let message = text.strip_prefix(&format!("{subject}: ")).unwrap_or(&text);
         Some(Finding::new(Level::Warning, "source", &subject, message))
     };
@@ -270,7 +271,9 @@ fn line(finding: &Finding, colour: Colour) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     text.extend(finding.code.map(|code| format!(" [{code}]")));
-    let (word, check, subject) = (colour.paint(code, word), finding.check, &finding.subject);
+    let word = colour.paint(code, word);
+    let check = finding.check;
+    let subject = &finding.subject;
     if check == subject {
         format!("{word} {check:<12} {text}\n")
     } else {

@@ -68,11 +68,9 @@ pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
     let Ok(mut store) = Store::peek(&load::state_directory(config)) else {
         return Vec::new();
     };
-    let (config, fetch, host) = (
-        config.clone(),
-        Sources::new(Remote::by_environment()),
-        Node::read_only(),
-    );
+    let config = config.clone();
+    let fetch = Sources::new(Remote::by_environment());
+    let host = Node::read_only();
     let agent = Agent {
         config,
         fetch,
@@ -80,13 +78,11 @@ pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
         zone: system::sshd_zone,
         built: system::built(),
     };
-    let (now, intent) = (
-        authkeys_terminal::clock(),
-        Intent {
-            dry_run: true,
-            accept_rollback: false,
-        },
-    );
+    let now = authkeys_terminal::clock();
+    let intent = Intent {
+        dry_run: true,
+        accept_rollback: false,
+    };
     let gathered = agent.gather_kept(&mut store, &Outcome::new(now, now), intent, now);
     let installed = agent.install(&mut store, gathered, authkeys_terminal::clock);
     let outcome = installed.outcome;
@@ -152,11 +148,9 @@ fn judged(outcome: &Outcome, earlier: &[Finding]) -> Vec<Finding> {
         .filter(|account| account.status == Status::Ok)
     {
         let keys = counted(account.in_force.len(), "key");
-        let (added, changed, taken) = (
-            account.added.len(),
-            account.updated.len(),
-            account.removed.len(),
-        );
+        let added = account.added.len();
+        let changed = account.updated.len();
+        let taken = account.removed.len();
         let message = format!(
             "`sync` would leave {keys} in force: {added} added, {changed} changed, {taken} taken away"
         );

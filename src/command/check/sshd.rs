@@ -114,7 +114,8 @@ impl Settings {
 
     /// How sshd gets the target's keys.
     pub(super) fn reading(&self, target: &Target) -> KeyReading {
-        let (files, path) = (self.files(&target.account), target.path());
+        let files = self.files(&target.account);
+        let path = target.path();
         if files.iter().any(|file| self.reads(file, &path)) {
             return KeyReading::Itself;
         }
@@ -153,7 +154,8 @@ const PATTERNS: (u32, u32) = (10, 0);
 /// Reports the options that sshd is started with in addition to its configuration file. `sshd -T`
 /// does not know them.
 pub(super) fn started_with() -> Vec<Finding> {
-    let (running, of_unit) = (start_options::running(), start_options::of_unit());
+    let running = start_options::running();
+    let of_unit = start_options::of_unit();
     let mut findings = Vec::new();
     if let Some(options) = running
         .as_ref()

@@ -208,7 +208,8 @@ fn f35_a_length_that_is_not_what_was_read_is_no_document() {
 #[tokio::test]
 async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
     let (_dir, path) = dir_with(b"one");
-    let (files, limit) = (FileSources::default(), Duration::from_secs(5));
+    let files = FileSources::default();
+    let limit = Duration::from_secs(5);
     let (wake, sleep) = std::sync::mpsc::channel::<()>();
     let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
     files.readings().insert(
@@ -250,7 +251,8 @@ async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
 #[tokio::test]
 async fn the_asynchronous_face_gives_the_same() {
     let (_dir, path) = dir_with(b"one");
-    let (files, limit) = (FileSources::default(), Duration::from_secs(5));
+    let files = FileSources::default();
+    let limit = Duration::from_secs(5);
     let (bytes, version) = document(files.fetch(&path, None, limit).await);
     assert_eq!(bytes, b"one");
     assert_eq!(

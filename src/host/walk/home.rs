@@ -77,7 +77,8 @@ fn home(account: &Account) -> Result<Directory, HostError> {
             let command = install(account, "0755", &account.home);
             let remedy =
                 format!("it does not exist: make it (`{command}`), or set `layout = \"system\"`");
-            let (operation, path) = ("find the home", account.home.clone());
+            let operation = "find the home";
+            let path = account.home.clone();
             return Err(HostError::Io {
                 operation,
                 path,

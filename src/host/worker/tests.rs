@@ -63,8 +63,10 @@ fn f37_a_step_that_hangs_is_named_blocks_only_its_account_and_publishes_nothing_
 
 #[test]
 fn f37_accounts_that_hang_hold_nobody_up_and_cost_one_limit_together() {
-    let (workers, late) = (Workers::default(), Late::default());
-    let (patience, limit) = (Duration::from_millis(100), Duration::from_millis(500));
+    let workers = Workers::default();
+    let late = Late::default();
+    let patience = Duration::from_millis(100);
+    let limit = Duration::from_millis(500);
     let (wake, sleep) = mpsc::channel::<()>();
     let sleep = Arc::new(Mutex::new(sleep));
     let started = Instant::now();
@@ -121,7 +123,8 @@ fn f37_accounts_that_hang_hold_nobody_up_and_cost_one_limit_together() {
 
 #[test]
 fn f37_a_slow_machine_makes_nobody_late_as_long_as_steps_end() {
-    let (workers, late) = (Workers::default(), Late::default());
+    let workers = Workers::default();
+    let late = Late::default();
     let patience = Duration::from_millis(400);
     let slow = (0..10 * AT_ONCE).map(|number| {
         step(&format!("a{number}"), move |_| {
@@ -135,8 +138,10 @@ fn f37_a_slow_machine_makes_nobody_late_as_long_as_steps_end() {
 
 #[test]
 fn f37_one_that_hangs_among_every_few_costs_all_of_them_one_patience() {
-    let (workers, late) = (Workers::default(), Late::default());
-    let (patience, rounds) = (Duration::from_millis(200), 10);
+    let workers = Workers::default();
+    let late = Late::default();
+    let patience = Duration::from_millis(200);
+    let rounds = 10;
     let (wake, sleep) = mpsc::channel::<()>();
     let sleep = Arc::new(Mutex::new(sleep));
     let steps = (0..rounds * AT_ONCE).map(|number| {
@@ -157,8 +162,10 @@ fn f37_one_that_hangs_among_every_few_costs_all_of_them_one_patience() {
 
 #[test]
 fn f37_hundreds_that_hang_before_an_account_cost_it_no_more_than_one() {
-    let (workers, late) = (Workers::default(), Late::default());
-    let (patience, limit) = (Duration::from_millis(200), Duration::from_secs(60));
+    let workers = Workers::default();
+    let late = Late::default();
+    let patience = Duration::from_millis(200);
+    let limit = Duration::from_secs(60);
     let (wake, sleep) = mpsc::channel::<()>();
     let sleep = Arc::new(Mutex::new(sleep));
     let steps = || {
@@ -194,7 +201,8 @@ fn f37_hundreds_that_hang_before_an_account_cost_it_no_more_than_one() {
 
 #[test]
 fn a_late_step_is_never_taken_for_another_of_its_account() {
-    let (workers, late) = (Workers::default(), Late::default());
+    let workers = Workers::default();
+    let late = Late::default();
     let (wake, sleep) = mpsc::channel::<()>();
     let slow = step("a", move |_| Ok(sleep.recv().is_ok()));
     assert!(matches!(
@@ -208,7 +216,8 @@ fn a_late_step_is_never_taken_for_another_of_its_account() {
 
 #[test]
 fn late_steps_hang_until_they_end_and_are_then_forgotten() {
-    let (workers, late) = (Workers::default(), Late::default());
+    let workers = Workers::default();
+    let late = Late::default();
     let (wake, sleep) = mpsc::channel::<()>();
     let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
     workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late);
@@ -223,7 +232,8 @@ fn late_steps_hang_until_they_end_and_are_then_forgotten() {
 
 #[test]
 fn a_step_that_is_only_slow_is_waited_for() {
-    let (workers, late) = (Workers::default(), Late::default());
+    let workers = Workers::default();
+    let late = Late::default();
     let (wake, sleep) = mpsc::channel::<()>();
     let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
     assert!(matches!(

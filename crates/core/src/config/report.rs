@@ -134,10 +134,8 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
 }
 
 fn heartbeat(text: &str) -> Result<SignedDuration, String> {
-    let (second, leap_year) = (
-        SignedDuration::from_secs(1),
-        SignedDuration::from_hours(366 * 24),
-    );
+    let second = SignedDuration::from_secs(1);
+    let leap_year = SignedDuration::from_hours(366 * 24);
     let time = text
         .parse::<SignedDuration>()
         .ok()

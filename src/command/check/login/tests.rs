@@ -159,7 +159,8 @@ fn a_forced_command_that_cannot_run_is_a_warning() {
 
 #[test]
 fn what_depends_on_the_address_is_a_warning_until_both_sides_are_shut_out() {
-    let (one, other) = (Bar::failed("one"), Bar::failed("other"));
+    let one = Bar::failed("one");
+    let other = Bar::failed("other");
     assert_eq!(
         by_origin(vec![one.clone()], vec![one.clone()]),
         std::slice::from_ref(&one)

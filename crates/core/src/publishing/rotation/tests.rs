@@ -150,7 +150,8 @@ fn a_revoked_current_key_does_not_come_back_and_a_revoked_new_one_does_not_come_
 
 #[test]
 fn the_key_before_the_current_one_goes_once_it_is_over() {
-    let (current, previous) = (key(1), key(3));
+    let current = key(1);
+    let previous = key(3);
     let keys = Keys {
         current: Some(&current),
         previous: Some(&previous),
