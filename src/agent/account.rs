@@ -12,10 +12,10 @@ use super::pinned::Pinned;
 use super::sets::KeySets;
 use super::work::{Prepared, Work, host_fault};
 use super::{Agent, Cycle};
-use crate::host::{Account, Host, HostError, Place, Target};
+use crate::host::{Account, Host, HostError, Place, Snapshot, Target};
 use authkeys_core::config::{AccountConfig, Placed};
 use authkeys_core::document::{Digest, LeftOut};
-use authkeys_core::key::FingerprintSet;
+use authkeys_core::key::{Fingerprint, FingerprintSet};
 use authkeys_core::origin::{Fetch, SourceUrl};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
 use authkeys_core::plan::{
@@ -42,73 +42,72 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .iter()
             .map(|(_, account)| account.user.as_ref())
             .collect();
-        let looked_up = waiting.iter().zip(self.host.accounts(&names));
-        let mut targets: Vec<_> = looked_up
-            .map(|((_, account), found)| Some(located(account, found?)))
-            .collect();
-        for ((_, account), target) in waiting.iter().zip(&mut targets) {
+        let looked_up = self.host.accounts(&names);
+        let mut targets = Vec::with_capacity(waiting.len());
+        for ((_, account), found) in waiting.iter().zip(looked_up) {
+            targets.push(found.map(|found| located(account, found)));
+        }
+        for ((at, account), target) in waiting.iter().zip(&mut targets) {
+            let Some(Ok(target)) = target else {
+                continue;
+            };
             let known = KeySets::of(account, acquired).is_some();
-            let installs = known || !pinned.lines.is_empty();
-            for target in target.iter_mut().flatten() {
-                target.repairs = installs;
-                target.left = state
-                    .accounts
-                    .get(&target.account.user)
-                    .and_then(|mine| mine.left);
+            target.repairs = known || !pinned.lines.is_empty();
+            if let Some(mine) = state.accounts.get(&target.account.user) {
+                target.left = mine.left;
+            }
+            shared.note(*at, target);
+        }
+        // Only when all are noted it is known which files several accounts share.
+        for found in &mut targets {
+            let Some(Ok(target)) = found else {
+                continue;
+            };
+            if let Some(fault) = shared.by_path(target) {
+                *found = Some(Err(fault));
             }
         }
-        for ((at, _), target) in waiting.iter().zip(&targets) {
-            target
-                .iter()
-                .flatten()
-                .for_each(|target| shared.note(*at, target));
-        }
-        for target in targets.iter_mut().flatten() {
-            if let Some(fault) = target
-                .as_ref()
-                .ok()
-                .and_then(|target| shared.by_path(target))
-            {
-                *target = Err(fault);
+        let mut several = Vec::new();
+        let mut one = Vec::new();
+        for target in targets.iter().flatten().flatten() {
+            if target.is_fragment() {
+                several.push(target);
+            } else {
+                one.push(target);
             }
         }
-        let known = targets.iter().flatten().flatten();
-        let (several, one): (Vec<&Target>, Vec<&Target>) =
-            known.partition(|target| target.is_fragment());
         let mut several = self.host.all_fragments(&several).into_iter();
         let mut one = self.host.read_all(&one).into_iter();
-        let mut read = |account: &AccountConfig, target: Target| {
-            let mine = state.accounts.get(&target.account.user);
-            let adopted = mine.is_some_and(|mine| mine.adopted.contains(&target.path()));
-            let files = match target.is_fragment() {
-                true => several.next()??.map(Files::of_fragments),
-                false => match one.next()?? {
-                    // The whole file is ours and its first content has been saved, so its present
-                    // content does not matter.
-                    Err(HostError::Unreadable { unread, .. })
-                        if adopted && account.mode == Mode::Exclusive =>
-                    {
-                        Ok(Files::One(*unread))
-                    }
-                    read => read.map(Files::One),
-                },
+        let mut found = Vec::with_capacity(waiting.len());
+        for ((_, account), target) in waiting.iter().zip(targets) {
+            let target = match target {
+                Some(Ok(target)) => target,
+                Some(Err(fault)) => {
+                    found.push(Some(Err(unknown(account, fault))));
+                    continue;
+                }
+                None => {
+                    found.push(None);
+                    continue;
+                }
             };
-            let user = target.account.user.as_str();
-            let failed = |error| {
-                Box::new(Prepared::failed(
-                    outcome_of(&target),
-                    host_fault(user, &error),
-                ))
+            let files = if target.is_fragment() {
+                let read = several.next().flatten();
+                read.map(|read| read.map(Files::of_fragments))
+            } else {
+                let mine = state.accounts.get(&target.account.user);
+                let adopted = mine.is_some_and(|mine| mine.adopted.contains(&target.path()));
+                let ours = adopted && account.mode == Mode::Exclusive;
+                let read = one.next().flatten();
+                read.map(|read| one_file(read, ours))
             };
-            Some(files.map_err(failed).map(|files| (target, files)))
-        };
-        let accounts = waiting.iter().zip(targets);
-        accounts
-            .map(|((_, account), target)| match target? {
-                Ok(target) => read(account, target),
-                Err(fault) => Some(Err(unknown(account, fault))),
-            })
-            .collect()
+            found.push(match files {
+                Some(Ok(files)) => Some(Ok((target, files))),
+                Some(Err(error)) => Some(Err(unread(&target, &error))),
+                None => None,
+            });
+        }
+        found
     }
 
     /// Decides what the account's file must become and records in `state` what will be installed.
@@ -123,10 +122,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     ) -> Prepared {
         let mut outcome = outcome_of(&target);
         let sets = KeySets::of(account, acquired);
-        let known = sets.as_ref();
-        let with_candidate =
-            known.and_then(|sets| Some((sets, sets.candidate(self.config.guard)?)));
-        let Some((sets, candidate)) = with_candidate else {
+        let candidate = match &sets {
+            Some(sets) => sets.candidate(self.config.guard),
+            None => None,
+        };
+        let (Some(sets), Some(candidate)) = (&sets, candidate) else {
             // The source's own fault is reported with the source.
             let text = "no key set is known yet, the file stays as it is";
             outcome.fault(Status::Failed, FaultCode::NoKeySet, text.to_owned());
@@ -157,10 +157,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             (desired, plan)
         };
 
-        let known = mine
-            .judged
-            .as_ref()
-            .is_some_and(|judged| judged.same(&candidate));
+        let known = match &mine.judged {
+            Some(judged) => judged.same(&candidate),
+            None => false,
+        };
         let (mut desired, mut plan) = draw(&layers);
         // The start or end of a window may make the rejected document acceptable.
         outcome.next_change = desired.next_change;
@@ -168,24 +168,22 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut judged = (!known).then_some(candidate);
         let mut held_to = None;
         if !known {
-            let last = mine
-                .judged
-                .as_ref()
-                .and_then(|judged| self.last_sets(account, cycle.store, judged));
+            let last = match &mine.judged {
+                Some(judged) => self.last_sets(account, cycle.store, judged),
+                None => None,
+            };
             let last = last.map(|last| (draw(&last.layers()), last));
             // Compare a document with the set in force, not with what is left of it in a file that
             // somebody emptied.
-            let after =
-                |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
+            let after;
             let counted = match (purpose, &last) {
-                (Purpose::KeySet, Some(((_, repaired), _))) => Some(after(repaired)),
-                _ => None,
+                (Purpose::KeySet, Some(((_, repaired), _))) => {
+                    after = files.plan_after(repaired, &desired, account.mode, &mine.installed);
+                    &after
+                }
+                _ => &plan,
             };
-            if let Err(held) = self
-                .config
-                .guard
-                .judge(&desired, counted.as_ref().unwrap_or(&plan))
-            {
+            if let Err(held) = self.config.guard.judge(&desired, counted) {
                 let text = format!("account {}: {held}", outcome.user);
                 faults.push(Fault::new(
                     held.code(),
@@ -221,16 +219,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             );
             outcome.fault(Status::Stale, FaultCode::NoKeySet, text);
         }
-        outcome.next_change = outcome
-            .next_change
-            .into_iter()
-            .chain(desired.next_change)
-            .min();
-        let lines: Vec<&str> = desired
-            .entries
-            .iter()
-            .map(|entry| entry.line.as_str())
-            .collect();
+        let changes = [outcome.next_change, desired.next_change];
+        outcome.next_change = changes.into_iter().flatten().min();
+        let mut lines = Vec::with_capacity(desired.entries.len());
+        for entry in &desired.entries {
+            lines.push(entry.line.as_str());
+        }
         outcome.lines = Some(Digest::of(lines.join("\n").as_bytes()));
         for bad in sets.left_out() {
             let text = format!("line {} was left out: {}", bad.line, bad.reason);
@@ -330,23 +324,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         (now, standing): (Timestamp, Option<PresentLines>),
         files: &Files,
     ) -> Desired {
-        let published = || layers.iter().flat_map(|layer| &layer.document.keys);
-        let timed = published().any(|key| key.not_after.is_some())
-            || published()
-                .map(|key| &key.line)
-                .chain(&pinned.lines)
-                .any(|line| line.options.has("expiry-time"));
         // The version of the installed sshd and its time zone are looked up only when a time is to
         // be written.
-        let (zone, form) = if timed {
-            let form = self
-                .config
-                .expiry_form
-                .unwrap_or_else(|| ExpiryForm::for_sshd(self.host.sshd_version()));
-            ((self.zone)(), form)
-        } else {
-            (TimeZone::UTC, ExpiryForm::Omit)
-        };
+        let mut zone = TimeZone::UTC;
+        let mut form = ExpiryForm::Omit;
+        if has_times(layers, pinned) {
+            zone = (self.zone)();
+            form = match self.config.expiry_form {
+                Some(form) => form,
+                None => ExpiryForm::for_sshd(self.host.sshd_version()),
+            };
+        }
         let mut desired = desired(
             layers,
             &pinned.lines,
@@ -365,6 +353,49 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
+/// Whether a key's time may have to be written.
+fn has_times(layers: &[Layer<'_>], pinned: &Pinned) -> bool {
+    for layer in layers {
+        for key in &layer.document.keys {
+            if key.not_after.is_some() || key.line.options.has("expiry-time") {
+                return true;
+            }
+        }
+    }
+    let mut pinned = pinned.lines.iter();
+    pinned.any(|line| line.options.has("expiry-time"))
+}
+
+/// What was read of an account that has one file. A file that is wholly `ours`, and whose first
+/// content has been saved, is replaced whatever its present content is.
+fn one_file(read: Result<Snapshot, HostError>, ours: bool) -> Result<Files, HostError> {
+    match read {
+        Ok(snapshot) => Ok(Files::One(snapshot)),
+        Err(HostError::Unreadable { unread, .. }) if ours => Ok(Files::One(*unread)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The outcome of an account whose files could not be read.
+fn unread(target: &Target, error: &HostError) -> Box<Prepared> {
+    let fault = host_fault(target.account.user.as_str(), error);
+    Box::new(Prepared::failed(outcome_of(target), fault))
+}
+
+/// The line of the document that publishes a key, with an option of that name if one is given.
+fn line_of(layers: &[Layer<'_>], key: Fingerprint, option: Option<&str>) -> Option<usize> {
+    for layer in layers {
+        for published in &layer.document.keys {
+            let line = &published.line;
+            let has_option = option.is_none_or(|name| line.options.has(name));
+            if has_option && line.key.fingerprint() == key {
+                return Some(published.place);
+            }
+        }
+    }
+    None
+}
+
 /// Reports the lines that the installed sshd cannot read. They are not in the plan.
 fn note_unreadable(
     desired: &Desired,
@@ -378,21 +409,15 @@ fn note_unreadable(
         reason,
     } in &desired.unreadable
     {
-        let mut published = layers.iter().flat_map(|layer| &layer.document.keys);
-        let line = published
-            .find(|one| {
-                let line = &one.line;
-                line.key.fingerprint() == *key && option.is_none_or(|name| line.options.has(name))
-            })
-            .map(|one| one.place);
-        let text = match line {
-            Some(line) => format!("line {line} was left out: {reason}"),
+        let text = match line_of(layers, *key, *option) {
+            Some(line) => {
+                let reason = reason.clone();
+                let text = format!("line {line} was left out: {reason}");
+                outcome.left_out.push(LeftOut { line, reason });
+                text
+            }
             None => format!("the pinned key {key} was left out: {reason}"),
         };
-        outcome.left_out.extend(line.map(|line| LeftOut {
-            line,
-            reason: reason.clone(),
-        }));
         let subject = Subject::Account(outcome.user.clone());
         faults.push(Fault::new(
             FaultCode::KeyTooNew,
@@ -412,12 +437,9 @@ fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName
 
 /// Where the configuration puts the account's keys.
 fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
-    let place = match (
-        account
-            .file
-            .place(found.user.as_str(), found.uid, &found.home)?,
-        &account.fragment,
-    ) {
+    let user = found.user.as_str();
+    let placed = account.file.place(user, found.uid, &found.home)?;
+    let place = match (placed, &account.fragment) {
         (Placed::BelowHome(_), Some(name)) => Place::Fragment {
             name: name.to_string(),
         },
@@ -435,29 +457,24 @@ pub fn located(
     account: &AccountConfig,
     found: Result<Account, HostError>,
 ) -> Result<Target, Fault> {
-    let named = account
-        .user
-        .as_ref()
-        .map(UserName::to_string)
-        .unwrap_or_default();
-    let found = found.map_err(|error| host_fault(&named, &error))?;
-    let user = found.user.to_string();
-    let misplaced = |fault| {
-        Fault::new(
-            FaultCode::FileMisplaced,
-            Subject::Account(user.clone()),
-            format!("account {user}: {fault}"),
-        )
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let named = account.user.as_ref().map_or("", UserName::as_str);
+            return Err(host_fault(named, &error));
+        }
     };
-    target(account, found).map_err(misplaced)
+    let user = found.user.to_string();
+    target(account, found).map_err(|fault| {
+        let text = format!("account {user}: {fault}");
+        Fault::new(FaultCode::FileMisplaced, Subject::Account(user), text)
+    })
 }
 
 /// The outcome of an account of which only the name is known.
 fn unknown(account: &AccountConfig, fault: Fault) -> Box<Prepared> {
-    Box::new(Prepared::failed(
-        AccountOutcome::new(account.user.as_ref()),
-        fault,
-    ))
+    let outcome = AccountOutcome::new(account.user.as_ref());
+    Box::new(Prepared::failed(outcome, fault))
 }
 
 pub(super) fn outcome_of(target: &Target) -> AccountOutcome {

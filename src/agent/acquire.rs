@@ -1,6 +1,8 @@
 //! Decides which documents of a source are in force: the new ones, or the last valid ones with the
 //! reason why the new ones are not used.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::acquired::{
@@ -54,21 +56,24 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         authority: &'a Authority,
         cycle: &Cycle<'_>,
     ) -> Result<Asked<'a>, Box<Acquired>> {
-        let signers = authority
-            .as_ref()
-            .map_err(|fault| Box::new(self.without_authority(source, fault, cycle)))?
-            .as_ref();
+        let signers = match authority {
+            Ok(signers) => signers.as_ref(),
+            Err(fault) => return Err(Box::new(self.without_authority(source, fault, cycle))),
+        };
         let last = self.kept(source, signers, cycle);
         let name = source.url.to_string();
         // An answer to one query says nothing about another query.
         let same = cycle.state.sources.contains_key(&name);
-        // The same holds for a kept document with a private key, if that is no longer permitted.
-        let permitted = source.allow_private_key;
-        let good = |last: &InForce| same && (permitted || !last.all().any(|(_, one)| one.halved));
-        let known = last
-            .as_ref()
-            .filter(|(last, _)| good(last))
-            .map(|(last, _)| (last.from.clone().unwrap_or(name), last.versions()));
+        let mut known = None;
+        if let Some((last, _)) = &last {
+            // The same holds for a kept document with a private key, if that is no longer
+            // permitted.
+            let permitted = source.allow_private_key || !last.all().any(|(_, one)| one.halved);
+            if same && permitted {
+                let from = last.from.clone().unwrap_or(name);
+                known = Some((from, last.versions()));
+            }
+        }
         Ok(Asked {
             signers,
             last,
@@ -86,9 +91,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Acquired {
         let name = source.url.to_string();
-        let second = source.fallback.as_ref().zip(answers.fallback);
-        let (url, fetched, away) = match (answers.first, second) {
-            (Err(why), Some((fallback, fetched))) => {
+        let (url, fetched, away) = match (answers.first, &source.fallback, answers.fallback) {
+            (Err(why), Some(fallback), Some(fetched)) => {
                 let since = *cycle.state.away.entry(name.clone()).or_insert(cycle.now);
                 let patience = fallback.after;
                 let away = Away {
@@ -98,24 +102,27 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 };
                 (&fallback.url, fetched, Some(away))
             }
-            (first, _) => {
+            (first, ..) => {
                 cycle.state.away.remove(&name);
                 (&source.url, first, None)
             }
         };
         // A file system that has just answered does not hang.
-        let open = fetched.is_ok().then(|| open_to_others(url)).flatten();
+        let open = match fetched {
+            Ok(_) => open_to_others(url),
+            Err(_) => None,
+        };
         let from = away.as_ref().map(|_| url.to_string());
-        let standing = asked
-            .last
-            .as_ref()
-            .map(|(last, _)| last.current.document.digest);
+        let mut away_from = None;
+        if let (Some(away), Some((last, _))) = (&away, &asked.last) {
+            away_from = Some((away, last.current.document.digest));
+        }
         let judging = JudgedBy {
             url,
             mark: source.url.mark(),
             rules: &self.config.rules(source),
             signers: asked.signers,
-            away: away.as_ref().zip(standing),
+            away: away_from,
         };
         let is_known = asked.known.at(url).is_some();
         let mut last = asked.last;
@@ -173,25 +180,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Err(fault) => return self.without_authority(source, fault, cycle),
         };
         let name = source.url.to_string();
-        let said = before.sources.iter().find(|source| source.source == name);
-        let fetched = said.and_then(|source| source.fetched);
         let kept = self.kept(source, signers, cycle);
-        let source_urls: Vec<String> = source.urls().map(|url| is_open(&url.to_string())).collect();
-        let open = said.and_then(|source| {
-            source
-                .warnings
-                .iter()
-                .find(|text| source_urls.contains(text))
-                .cloned()
-        });
-        let fault = said.and_then(|source| {
-            let problem = source.problem?;
-            Some((
-                problem,
-                source.code.unwrap_or_else(|| problem.code()),
-                source.detail.clone(),
-            ))
-        });
+        let mut fetched = None;
+        let mut open = None;
+        let mut fault = None;
+        let mut answered_by = None;
+        if let Some(said) = before.sources.iter().find(|one| one.source == name) {
+            fetched = said.fetched;
+            let urls: Vec<String> = source.urls().map(|url| is_open(&url.to_string())).collect();
+            open = said.warnings.iter().find(|text| urls.contains(text));
+            if let Some(problem) = said.problem {
+                let code = said.code.unwrap_or(problem.code());
+                fault = Some((problem, code, said.detail.clone()));
+            }
+            answered_by = said.answered_by.clone();
+        }
         let mut acquired = match (fault, kept) {
             // Check again whether the document has expired or is no longer trusted.
             (None | Some((Problem::Expired | Problem::Untrusted, ..)), Some((last, accepted))) => {
@@ -200,28 +203,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             (Some(fault), kept) => last_good(name, kept, fault, cycle.clock.wall),
             (None, None) => {
                 let text = format!("{name}: nothing of it is kept; the next fetch brings it");
-                last_good(
-                    name,
-                    None,
-                    (Problem::Missing, FaultCode::NoKeySet, text),
-                    cycle.clock.wall,
-                )
+                let trouble = (Problem::Missing, FaultCode::NoKeySet, text);
+                last_good(name, None, trouble, cycle.clock.wall)
             }
         };
-        acquired.outcome.answered_by = said.and_then(|source| source.answered_by.clone());
-        acquired.warned(open)
+        acquired.outcome.answered_by = answered_by;
+        acquired.warned(open.cloned())
     }
 
     /// The kept documents of a source while the file of signers cannot be read.
     fn without_authority(&self, source: &Source, fault: &str, cycle: &Cycle<'_>) -> Acquired {
         let name = source.url.to_string();
         let text = format!("{name}: {fault}");
-        last_good(
-            name,
-            self.kept(source, None, cycle),
-            (Problem::Untrusted, FaultCode::SignersInvalid, text),
-            cycle.clock.wall,
-        )
+        let trouble = (Problem::Untrusted, FaultCode::SignersInvalid, text);
+        let kept = self.kept(source, None, cycle);
+        last_good(name, kept, trouble, cycle.clock.wall)
     }
 
     /// The last valid documents, and when they were fetched. They are judged again each time,
@@ -250,20 +246,19 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
-        // A document that is no longer valid counts as unknown: its stage is judged as if it were
-        // new.
-        let stages = accepted.further.iter();
-        let further = stages.filter_map(|(stage, one)| {
-            Some((*stage, standing(&one.version, one.created, one.document)?))
-        });
-        Some((
-            InForce {
-                current,
-                further: further.collect(),
-                from: accepted.from.clone(),
-            },
-            accepted.fetched,
-        ))
+        let mut in_force = InForce {
+            current,
+            further: BTreeMap::new(),
+            from: accepted.from.clone(),
+        };
+        for (stage, one) in &accepted.further {
+            // A document that is no longer valid counts as unknown: its stage is judged as if it
+            // were new.
+            if let Some(document) = standing(&one.version, one.created, one.document) {
+                in_force.further.insert(*stage, document);
+            }
+        }
+        Some((in_force, accepted.fetched))
     }
 }
 
@@ -294,14 +289,14 @@ impl Cycle<'_> {
     /// `max_stale` must not count from the time when the bytes were fetched, but an unchanged poll
     /// must not write either.
     fn accept(&mut self, source: &str, documents: &InForce) {
-        let before = self.state.sources.get(source).map(|before| before.fetched);
-        let recent = before.filter(|fetched| self.now.duration_since(*fetched) < RECORD_EVERY);
-        let unchanged = recent.map(|fetched| documents.accepted(fetched));
-        if unchanged.is_none() || unchanged.as_ref() != self.state.sources.get(source) {
-            self.state
-                .sources
-                .insert(source.to_owned(), documents.accepted(self.now));
+        if let Some(before) = self.state.sources.get(source) {
+            let recent = self.now.duration_since(before.fetched) < RECORD_EVERY;
+            if recent && documents.accepted(before.fetched) == *before {
+                return;
+            }
         }
+        let accepted = documents.accepted(self.now);
+        self.state.sources.insert(source.to_owned(), accepted);
     }
 }
 

@@ -43,8 +43,10 @@ impl Acquired {
         let plain =
             answered_by.is_none() && stages.is_empty() && warnings.is_empty() && notes.is_empty();
         let documents = self.in_force.as_ref()?;
-        (self.fresh && *status == Status::Ok && plain)
-            .then(|| KnownVersions(Some((source.clone(), documents.versions()))))
+        if !self.fresh || *status != Status::Ok || !plain {
+            return None;
+        }
+        Some(KnownVersions(Some((source.clone(), documents.versions()))))
     }
 
     pub(super) fn warned(mut self, warning: Option<String>) -> Self {
@@ -104,11 +106,8 @@ pub(super) fn in_force(
         signer: current.signer.clone().unwrap_or_default(),
         ..SourceOutcome::default()
     };
-    let expires = documents
-        .all()
-        .filter_map(|(_, one)| one.document.expires)
-        .filter(|expires| *expires > wall)
-        .min();
+    let expiries = documents.all().filter_map(|(_, one)| one.document.expires);
+    let expires = expiries.filter(|expires| *expires > wall).min();
     let mut acquired = Acquired {
         in_force: None,
         outcome,
@@ -123,7 +122,9 @@ pub(super) fn in_force(
         };
         // The keys stay, because a bucket that withholds the next document must not lock anybody
         // out, but the expiry is reported.
-        if let Some(expires) = one.document.expires.filter(|expires| *expires <= wall) {
+        if let Some(expires) = one.document.expires
+            && expires <= wall
+        {
             let text = format!(
                 "{place}: the document expired at {expires}, its keys stay; publish a new one"
             );
@@ -135,31 +136,29 @@ pub(super) fn in_force(
             );
             acquired.is_stale(Problem::Untrusted, FaultCode::DocumentUntrusted, text);
         }
-        let lies = one
-            .created
-            .map(|created| wall.duration_since(created))
-            .filter(|_| stage == Stage::Pending);
-        if lies.is_some_and(|lies| lies >= PENDING_LIES) {
+        if stage == Stage::Pending
+            && let Some(created) = one.created
+            && wall.duration_since(created) >= PENDING_LIES
+        {
             acquired.outcome.warnings.push(format!(
-                "{place}: version {} is pending since {}, its keys accepted; finish that rotation, or take the stage away",
-                one.version.label,
-                one.created.map(|created| created.to_string()).unwrap_or_default()
+                "{place}: version {} is pending since {created}, its keys accepted; finish that rotation, or take the stage away",
+                one.version.label
             ));
         }
-        let altered = one.document.altered_comments();
-        acquired
-            .outcome
-            .warnings
-            .extend(altered.map(|text| format!("{place}: {text}")));
+        if let Some(altered) = one.document.altered_comments() {
+            acquired
+                .outcome
+                .warnings
+                .push(format!("{place}: {altered}"));
+        }
         // Reported here once for each document, and also for every account from which the key is
         // left out.
         let subject = Subject::Source(acquired.outcome.source.clone());
-        acquired
-            .faults
-            .extend(one.document.left_out.iter().map(|bad| {
-                let text = format!("{place}: line {} was left out: {}", bad.line, bad.reason);
-                Fault::new(FaultCode::KeyLeftOut, subject.clone(), text)
-            }));
+        for bad in &one.document.left_out {
+            let text = format!("{place}: line {} was left out: {}", bad.line, bad.reason);
+            let fault = Fault::new(FaultCode::KeyLeftOut, subject.clone(), text);
+            acquired.faults.push(fault);
+        }
         acquired.outcome.stages.push(StageOutcome {
             stage,
             document: (&one.document).into(),
@@ -223,11 +222,10 @@ impl InForce {
     }
 
     pub(super) fn versions(&self) -> Versions {
-        let further = self
-            .further
-            .iter()
-            .map(|(stage, one)| (*stage, one.version.clone()))
-            .collect();
+        let mut further = BTreeMap::new();
+        for (stage, one) in &self.further {
+            further.insert(*stage, one.version.clone());
+        }
         Versions {
             current: self.current.version.clone(),
             further,
@@ -235,21 +233,21 @@ impl InForce {
     }
 
     pub(super) fn accepted(&self, fetched: Timestamp) -> Accepted {
-        let stage = |one: &StandingDocument| AcceptedStage {
-            version: one.version.clone(),
-            created: one.created,
-            document: one.kept,
-        };
+        let mut further = BTreeMap::new();
+        for (stage, one) in &self.further {
+            let accepted = AcceptedStage {
+                version: one.version.clone(),
+                created: one.created,
+                document: one.kept,
+            };
+            further.insert(*stage, accepted);
+        }
         Accepted {
             version: self.current.version.clone(),
             document: self.current.kept,
             fetched,
             from: self.from.clone(),
-            further: self
-                .further
-                .iter()
-                .map(|(name, one)| (*name, stage(one)))
-                .collect(),
+            further,
         }
     }
 }

@@ -38,13 +38,20 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Vec<Carried> {
         for _ in 0..TRIES {
-            let works = prepared.iter_mut().filter_map(|one| one.work.as_mut());
-            self.step(works.filter(|work| work.settled.is_none()).collect(), cycle);
+            let mut works = Vec::new();
+            for one in &mut prepared {
+                match &mut one.work {
+                    Some(work) if work.settled.is_none() => works.push(work),
+                    _ => {}
+                }
+            }
+            self.step(works, cycle);
         }
-        prepared
-            .into_iter()
-            .map(|one| carried(one, cycle))
-            .collect()
+        let mut all = Vec::with_capacity(prepared.len());
+        for one in prepared {
+            all.push(carried(one, cycle));
+        }
+        all
     }
 
     /// Replaces each file that does not match its plan yet, once.
@@ -61,14 +68,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 work.settled = Some(Err(work.host_fault(&error)));
             }
         }
-        let unsettled = works.into_iter().filter(|work| work.settled.is_none());
-        let (fragments, works): (Vec<_>, Vec<_>) =
-            unsettled.partition(|work| work.target.is_fragment());
+        works.retain(|work| work.settled.is_none());
+        let (fragments, files): (Vec<_>, Vec<_>) = works
+            .into_iter()
+            .partition(|work| work.target.is_fragment());
         let replacements: Vec<Replacement<'_>> =
-            works.iter().filter_map(|work| work.replacement()).collect();
+            files.iter().filter_map(|work| work.replacement()).collect();
         let replaced = self.replace_beside(fragments, &replacements);
         let mut changed = Vec::new();
-        for (work, replaced) in works.into_iter().zip(replaced) {
+        for (work, replaced) in files.into_iter().zip(replaced) {
             match replaced {
                 Ok(Replaced::Done) => {
                     let mine = cycle
@@ -91,7 +99,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let targets: Vec<&Target> = changed.iter().map(|work| &work.target).collect();
         let read = self.host.read_all(&targets);
         for (work, read) in changed.into_iter().zip(read) {
-            match read.unwrap_or_else(|| self.host.read(&work.target)) {
+            let read = match read {
+                Some(read) => read,
+                None => self.host.read(&work.target),
+            };
+            match read {
                 Ok(snapshot) => work.plan_again(Files::One(snapshot)),
                 Err(error) => work.settled = Some(Err(work.host_fault(&error))),
             }
@@ -100,19 +112,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
     /// Checks whether each file that the plan writes can be written.
     fn foresee(&self, work: &Work) -> Result<(), HostError> {
-        let length = |content: &Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
-        let target = &work.target;
-        self.host
-            .preflight(target, work.plan.content.as_ref().map_or(0, length))?;
+        let content = work.plan.content.as_deref().unwrap_or_default();
+        self.host.preflight(&work.target, length(content))?;
         for (name, content) in &work.plan.others {
-            let place = Place::Fragment { name: name.clone() };
-            self.host.preflight(
-                &Target {
-                    place,
-                    ..target.clone()
-                },
-                length(content),
-            )?;
+            let mut target = work.target.clone();
+            target.place = Place::Fragment { name: name.clone() };
+            self.host.preflight(&target, length(content))?;
         }
         Ok(())
     }
@@ -149,14 +154,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
+fn length(content: &[u8]) -> u64 {
+    u64::try_from(content.len()).unwrap_or(u64::MAX)
+}
+
 impl Work {
     /// What the file must hold instead of what was found, if a write is needed at all.
     pub(super) fn replacement(&self) -> Option<Replacement<'_>> {
         let Files::One(snapshot) = &self.files else {
             return None;
         };
-        let drifted = snapshot.content.as_deref().filter(|_| snapshot.drifted);
-        let content = self.plan.content.as_deref().or(drifted)?;
+        let content = match &self.plan.content {
+            Some(content) => content,
+            None if snapshot.drifted => snapshot.content.as_deref()?,
+            None => return None,
+        };
         Some(Replacement {
             target: &self.target,
             seen: &snapshot.stamp,
@@ -166,29 +178,19 @@ impl Work {
 
     /// Settles a file that needs no write, and saves the content that an exclusive file replaces.
     fn before_replace(&self, cycle: &Cycle<'_>) -> Result<Option<Settled>, Fault> {
-        let settled = |changed| {
-            Ok(Some(Settled {
-                changed,
+        let needed = self.replacement().is_some();
+        if !needed || cycle.intent.dry_run {
+            return Ok(Some(Settled {
+                changed: needed,
                 ..Settled::default()
-            }))
-        };
-        if self.replacement().is_none() {
-            return settled(false);
-        }
-        if cycle.intent.dry_run {
-            return settled(true);
+            }));
         }
         let user = &self.target.account.user;
-        let adopted = cycle
-            .state
-            .accounts
-            .get(user)
-            .is_some_and(|mine| mine.adopted.contains(&self.target.path()));
+        let mine = cycle.state.accounts.get(user);
+        let adopted = mine.is_some_and(|mine| mine.adopted.contains(&self.target.path()));
         if let (Mode::Exclusive, false, Some(old)) = (self.mode, adopted, self.files.whole()) {
-            cycle
-                .store
-                .keep_replaced(user, &old)
-                .map_err(|error| error.fault())?;
+            let kept = cycle.store.keep_replaced(user, &old);
+            kept.map_err(|error| error.fault())?;
         }
         Ok(None)
     }
@@ -198,6 +200,20 @@ impl Work {
         self.keys = None;
         self.files = files;
     }
+}
+
+/// The fault of a file that changed whenever it was read.
+fn contended(work: &Work) -> Fault {
+    let path = work.target.path();
+    let text = format!(
+        "{}: somebody else keeps writing it, it was left alone; stop the other writer",
+        path.display()
+    );
+    Fault::new(
+        FaultCode::FileContended,
+        Subject::Account(work.user()),
+        text,
+    )
 }
 
 fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
@@ -214,18 +230,10 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
         };
     };
     let mut left = None;
-    let settled = work.settled.take().unwrap_or_else(|| {
-        let path = work.target.path();
-        let text = format!(
-            "{}: somebody else keeps writing it, it was left alone; stop the other writer",
-            path.display()
-        );
-        Err(Fault::new(
-            FaultCode::FileContended,
-            Subject::Account(work.user()),
-            text,
-        ))
-    });
+    let settled = match work.settled.take() {
+        Some(settled) => settled,
+        None => Err(contended(&work)),
+    };
     match settled {
         Ok(Settled {
             changed,
@@ -236,12 +244,14 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
                 faults.push(fault);
             }
             outcome.changed = changed;
-            let keys = work
-                .keys
-                .take()
-                .unwrap_or_else(|| cycle.in_common.keys_of(&mut work.plan));
-            (outcome.in_force, outcome.added) = (keys.in_force, keys.added);
-            (outcome.removed, outcome.updated) = (keys.removed, keys.updated);
+            let keys = match work.keys.take() {
+                Some(keys) => keys,
+                None => cycle.in_common.keys_of(&mut work.plan),
+            };
+            outcome.in_force = keys.in_force;
+            outcome.added = keys.added;
+            outcome.removed = keys.removed;
+            outcome.updated = keys.updated;
             if !cycle.intent.dry_run {
                 let mine = cycle
                     .state

@@ -80,13 +80,14 @@ struct Content {
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     pub(super) fn own_files(&self, store: &Store) -> OwnFiles {
-        let config = [
-            self.config.pinned_keys.clone(),
-            self.config.signers.as_ref().map(|one| one.path.clone()),
-            Some(PathBuf::from(ZONE)),
-        ];
         let mut paths = store.files();
-        paths.extend(config.into_iter().flatten());
+        if let Some(pinned) = &self.config.pinned_keys {
+            paths.push(pinned.clone());
+        }
+        if let Some(signers) = &self.config.signers {
+            paths.push(signers.path.clone());
+        }
+        paths.push(PathBuf::from(ZONE));
         paths.extend(SSHD.map(PathBuf::from));
         let mut traces = Vec::new();
         for path in paths {
@@ -112,10 +113,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             return None;
         }
         let state = store.state();
-        let recorded = state.sources.values().map(|source| source.fetched);
-        let earliest = recorded.chain(state.clock).min()?;
-        let until = earliest.checked_add(RECORD_EVERY).ok()?;
-        let until = outcome.next_change.map_or(until, |at| at.min(until));
+        let mut recorded: Vec<Timestamp> = state.sources.values().map(|one| one.fetched).collect();
+        recorded.extend(state.clock);
+        let earliest = recorded.into_iter().min()?;
+        let mut until = earliest.checked_add(RECORD_EVERY).ok()?;
+        if let Some(change) = outcome.next_change {
+            until = until.min(change);
+        }
         Some(LastCycle {
             known,
             own_files,
@@ -148,12 +152,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if !answers.all(|(_, answers)| answers.are_unchanged()) {
             return false;
         }
-        let sources = self.config.sources();
-        if sources
-            .iter()
-            .any(|source| open_to_others(&source.url).is_some())
-        {
-            return false;
+        for source in self.config.sources() {
+            if open_to_others(&source.url).is_some() {
+                return false;
+            }
         }
         let mut files = Vec::new();
         for (account, left) in self.config.accounts.iter().zip(&last.left) {
@@ -223,7 +225,7 @@ impl From<Metadata> for FoundEntry {
             inode: of.ino(),
             mode: of.mode(),
             owner: (of.uid(), of.gid()),
-            content: (!of.is_dir()).then_some(content),
+            content: if of.is_dir() { None } else { Some(content) },
         }
     }
 }
@@ -231,15 +233,20 @@ impl From<Metadata> for FoundEntry {
 /// Whether another cycle on an unchanged node would have this outcome: nothing failed, and what is
 /// left out of a document would be left out again.
 fn comes_again(outcome: &Outcome) -> bool {
-    let of_the_document =
-        |code: FaultCode| matches!(code, FaultCode::KeyLeftOut | FaultCode::KeyTooNew);
-    let mut accounts = outcome.accounts.iter();
-    outcome
-        .faults
-        .iter()
-        .all(|fault| of_the_document(fault.code))
-        && accounts.all(|account| {
-            let known = account.status == Status::Ok || account.code.is_some_and(of_the_document);
-            known && !account.changed
-        })
+    for fault in &outcome.faults {
+        if !is_of_the_document(fault.code) {
+            return false;
+        }
+    }
+    for account in &outcome.accounts {
+        let known = account.status == Status::Ok || account.code.is_some_and(is_of_the_document);
+        if !known || account.changed {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_of_the_document(code: FaultCode) -> bool {
+    matches!(code, FaultCode::KeyLeftOut | FaultCode::KeyTooNew)
 }

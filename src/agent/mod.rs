@@ -202,8 +202,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         url: &SourceUrl,
         known: &KnownVersions,
     ) -> Result<Fetched, FetchError> {
-        let fetched = caught(self.fetch.fetch(url, known.at(url))).await;
-        fetched.unwrap_or_else(|panic| Err(panic.failure(url)))
+        match caught(self.fetch.fetch(url, known.at(url))).await {
+            Ok(fetched) => fetched,
+            Err(panic) => Err(panic.failure(url)),
+        }
     }
 
     /// The first half of a cycle without the network, for a window that starts or ends or a
@@ -230,15 +232,19 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
     fn begin<'s>(&self, store: &'s mut Store, intent: Intent, now: Timestamp) -> Cycle<'s> {
         let state = store.state().clone();
-        let recorded = state.clock.filter(|_| !intent.accept_rollback);
+        let earliest = match state.clock {
+            Some(recorded) if !intent.accept_rollback => recorded.max(self.built),
+            _ => self.built,
+        };
         let clock = Clock {
             wall: now,
-            earliest: recorded.map_or(self.built, |clock| clock.max(self.built)),
+            earliest,
         };
-        let fault = clock
-            .fault()
-            .map(|text| Fault::new(FaultCode::ClockBehind, Subject::Clock, text));
-        Cycle::new(store, state, intent, clock, Vec::from_iter(fault))
+        let mut faults = Vec::new();
+        if let Some(text) = clock.fault() {
+            faults.push(Fault::new(FaultCode::ClockBehind, Subject::Clock, text));
+        }
+        Cycle::new(store, state, intent, clock, faults)
     }
 
     /// The second half of a cycle: decides, and writes the accounts' files. Blocks for as long as
@@ -287,35 +293,33 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if cycle.store.is_new() && !intent.dry_run {
             // Nothing could be saved, so the next cycle must not take this one as proof that a
             // state existed and was lost.
-            accounts
-                .iter_mut()
-                .for_each(AccountOutcome::forget_document);
+            for account in &mut accounts {
+                account.forget_document();
+            }
         }
 
-        let known = self.config.sources().into_iter();
-        let known: Option<Vec<KnownVersions>> = known
-            .map(|source| acquired.get(&source.url)?.known())
-            .collect();
+        let known = self.known_versions(&acquired);
 
         // Accounts that share a document share its faults.
         let mut seen = BTreeSet::new();
         let mut faults = cycle.faults;
         faults.retain(|fault| seen.insert(fault.text.clone()));
 
-        let expiries = acquired.values().filter_map(|got| got.expires);
-        let changes = accounts
-            .iter()
-            .filter_map(|account| account.next_change)
-            .chain(expiries);
-        let next_change = changes.min();
-        let mut sources: Vec<SourceOutcome> =
-            acquired.into_values().map(|got| got.outcome).collect();
+        let mut changes = Vec::new();
+        for account in &accounts {
+            changes.extend(account.next_change);
+        }
+        let mut sources: Vec<SourceOutcome> = Vec::new();
+        for got in acquired.into_values() {
+            changes.extend(got.expires);
+            sources.push(got.outcome);
+        }
         // Warnings belong to sources, and each is reported once.
         if let Some(first) = sources.first_mut() {
             first.warnings.extend(pinned.warning);
         }
         let mut outcome = Outcome {
-            next_change,
+            next_change: changes.into_iter().min(),
             config: Some(self.config.digest()),
             sources,
             accounts,
@@ -325,7 +329,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             ..Outcome::new(started.wall, clock())
         };
         outcome.summarise();
-        outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);
+        if outcome.status == Status::Ok {
+            outcome.last_success = Some(outcome.finished);
+        }
         let last = match (known, own_files) {
             (Some(known), Some(own_files)) if !intent.dry_run => {
                 let left: Vec<Left> = cycle.left.into_values().collect();
@@ -336,18 +342,28 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Installed { outcome, last }
     }
 
+    /// The versions of all sources that the next cycle asks about; `None` if it must not skip
+    /// anything.
+    fn known_versions(
+        &self,
+        acquired: &BTreeMap<SourceUrl, Acquired>,
+    ) -> Option<Vec<KnownVersions>> {
+        let mut known = Vec::new();
+        for source in self.config.sources() {
+            known.push(acquired.get(&source.url)?.known()?);
+        }
+        Some(known)
+    }
+
     /// A source that was never read is stale, not failed, if all its accounts have other sources
     /// that were read: none of these accounts is without a key set.
     fn excuse_unread(&self, acquired: &mut BTreeMap<SourceUrl, Acquired>) {
-        let alone = |account: &&AccountConfig| KeySets::of(account, acquired).is_none();
-        let without: BTreeSet<SourceUrl> = self
-            .config
-            .accounts
-            .iter()
-            .filter(alone)
-            .flat_map(|account| &account.sources)
-            .map(|source| source.url.clone())
-            .collect();
+        let mut without = BTreeSet::new();
+        for account in &self.config.accounts {
+            if KeySets::of(account, acquired).is_none() {
+                without.extend(account.sources.iter().map(|source| source.url.clone()));
+            }
+        }
         for (url, got) in acquired {
             if got.in_force.is_none() && !without.contains(url) {
                 got.outcome.status = Status::Stale;
@@ -368,20 +384,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         // first, so that a crash cannot leave a key behind that nobody would revoke.
         let places: Vec<usize> = found.iter().map(|(at, ..)| *at).collect();
         cycle.shared.refuse(&mut found);
-        let prepare = |(_, account, found): (usize, &AccountConfig, Found)| {
+        let mut prepared: Vec<Prepared> = Vec::with_capacity(found.len());
+        for (_, account, found) in found {
             self.host.step();
-            match found {
+            prepared.push(match found {
                 Ok(found) => self.prepare(account, found, acquired, pinned, cycle),
                 Err(failed) => *failed,
+            });
+        }
+        for one in &prepared {
+            if cycle.new && one.was_written() {
+                let file = one.file();
+                let fault = Fault::forgotten(&format!("{file} holds keys that authkeysd wrote"));
+                cycle.faults.push(fault);
+                cycle.new = false;
             }
-        };
-        let mut prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
-        if let Some(written) = prepared.iter().find(|one| cycle.new && one.was_written()) {
-            cycle.faults.push(Fault::forgotten(&format!(
-                "{} holds keys that authkeysd wrote",
-                written.file()
-            )));
-            cycle.new = false;
         }
         cycle.record_time();
         // If no file is written, one save at the end is enough.
@@ -391,15 +408,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             cycle.faults.push(fault.fault());
         }
         if cycle.store.is_outdated() {
-            let fresh = |account: &AccountConfig| {
-                let mut sources = account.sources.iter();
-                sources.all(|source| acquired.get(&source.url).is_some_and(|got| got.fresh))
-            };
             let accounts = places.iter().filter_map(|at| self.config.accounts.get(*at));
-            let each = prepared.into_iter().zip(accounts);
-            prepared = each
-                .map(|(one, account)| one.without_memory(cycle.store.state(), fresh(account)))
-                .collect();
+            let mut remembered = Vec::with_capacity(places.len());
+            for (one, account) in prepared.into_iter().zip(accounts) {
+                let fresh = is_fresh(account, acquired);
+                remembered.push(one.without_memory(cycle.store.state(), fresh));
+            }
+            prepared = remembered;
         }
         let mut outcomes = Vec::new();
         let carried = self.carry_out(prepared, cycle);
@@ -410,23 +425,30 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 left,
             } = one;
             cycle.faults.extend(faults);
-            cycle.left.extend(left.map(|left| (*at, left)));
-            outcomes.push(outcome);
+            if let Some(left) = left {
+                cycle.left.insert(*at, left);
+            }
+            outcomes.push((*at, outcome));
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are correct. Only the verdict on the document is lost, and will be reached
             // again.
             cycle.faults.push(fault.fault());
         }
-        places.into_iter().zip(outcomes).collect()
+        outcomes
     }
+}
+
+/// Whether all sources of an account answered in this cycle.
+fn is_fresh(account: &AccountConfig, acquired: &BTreeMap<SourceUrl, Acquired>) -> bool {
+    let mut sources = account.sources.iter();
+    sources.all(|source| acquired.get(&source.url).is_some_and(|got| got.fresh))
 }
 
 /// The documents in force, by source.
 fn in_force(state: &State) -> Vec<(&String, Vec<Kept>)> {
-    state
-        .sources
-        .iter()
+    let sources = state.sources.iter();
+    sources
         .map(|(url, one)| (url, one.documents().collect()))
         .collect()
 }

@@ -55,19 +55,22 @@ impl<'a> KeySets<'a> {
         let mut names = Vec::new();
         for source in &account.sources {
             let name = source.url.to_string();
-            let documents = acquired
-                .get(&source.url)
-                .and_then(|got| got.in_force.as_ref());
-            match documents {
-                Some(documents) => known.push(SourceKeySet {
+            match acquired.get(&source.url) {
+                Some(Acquired {
+                    in_force: Some(documents),
+                    ..
+                }) => known.push(SourceKeySet {
                     name: name.clone(),
                     documents,
                 }),
-                None => unread.push(name.clone()),
+                _ => unread.push(name.clone()),
             }
             names.push(name);
         }
-        (!known.is_empty()).then_some(Self {
+        if known.is_empty() {
+            return None;
+        }
+        Some(Self {
             known,
             unread,
             names,
@@ -219,9 +222,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// The source with that name. A source that is no longer configured is judged like the first one.
 fn source_of<'a>(account: &'a AccountConfig, name: Option<&str>) -> Option<&'a Source> {
-    let named = account
-        .sources
-        .iter()
-        .find(|source| name.is_some_and(|name| source.url.to_string() == name));
-    named.or_else(|| account.sources.first())
+    if let Some(name) = name {
+        for source in &account.sources {
+            if source.url.to_string() == name {
+                return Some(source);
+            }
+        }
+    }
+    account.sources.first()
 }

@@ -50,16 +50,18 @@ impl FileSources {
             ));
         };
         // The thread has sent its result and ends. Ours is the one that was started last.
-        self.readings()
-            .get_mut(path)
-            .and_then(|reading| reading.threads.pop())
-            .map(JoinHandle::join);
-        ended.unwrap_or_else(|_died| {
-            Err(transient(
+        if let Some(reading) = self.readings().get_mut(path)
+            && let Some(thread) = reading.threads.pop()
+        {
+            let _ = thread.join();
+        }
+        match ended {
+            Ok(answer) => answer,
+            Err(_died) => Err(transient(
                 format!("reading {shown} ended early"),
                 "report this as a bug",
-            ))
-        })
+            )),
+        }
     }
 
     fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, UnfinishedReads>> {
@@ -68,13 +70,12 @@ impl FileSources {
 
     fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
         let mut readings = self.readings();
-        readings
-            .values_mut()
-            .for_each(|reading| reading.threads.retain(|thread| !thread.is_finished()));
-        readings.retain(|_, reading| !reading.threads.is_empty());
-        if readings
-            .get(path)
-            .is_some_and(|reading| reading.started.elapsed() < reading.pause())
+        readings.retain(|_, reading| {
+            reading.threads.retain(|thread| !thread.is_finished());
+            !reading.threads.is_empty()
+        });
+        if let Some(reading) = readings.get(path)
+            && reading.started.elapsed() < reading.pause()
         {
             return Err(transient(
                 format!("an earlier reading of {} has not ended yet", path.display()),
@@ -91,14 +92,16 @@ impl FileSources {
                 // The caller may have given up.
                 let _ = sender.send(answer_of(&file, known.as_ref(), || ()));
             });
-        let refused = |error| format!("cannot begin to read {}: {error}", path.display());
-        let thread = thread
-            .map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
-        let new = || UnfinishedReads {
-            threads: Vec::new(),
-            started: Instant::now(),
-        };
-        let reading = readings.entry(path.to_owned()).or_insert_with(new);
+        let thread = thread.map_err(|error| {
+            let message = format!("cannot begin to read {}: {error}", path.display());
+            transient(message, "check the limits on tasks and memory")
+        })?;
+        let reading = readings
+            .entry(path.to_owned())
+            .or_insert_with(|| UnfinishedReads {
+                threads: Vec::new(),
+                started: Instant::now(),
+            });
         reading.started = Instant::now();
         reading.threads.push(thread);
         Ok(receiver)

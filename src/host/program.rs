@@ -228,18 +228,18 @@ fn ended(child: Pid, running: Option<Pid>) -> bool {
 /// The processes that root does not run, by their real uid: what the account starts cannot have
 /// root's.
 fn others(mut processes: Vec<Pid>) -> Vec<Pid> {
-    processes.retain(|pid| {
-        let status = bounded::read(Path::new(&format!("/proc/{pid}/status")), 1 << 16);
-        let text = status
-            .ok()
-            .flatten()
-            .map(|found| String::from_utf8_lossy(&found.content).into_owned());
-        !text
-            .unwrap_or_default()
-            .lines()
-            .any(|line| line.starts_with("Uid:\t0\t"))
-    });
+    processes.retain(|pid| !is_roots(*pid));
     processes
+}
+
+/// Whether root runs a process. One that is gone, or tells nothing, counts as another's.
+fn is_roots(process: Pid) -> bool {
+    let file = format!("/proc/{process}/status");
+    let Ok(Some(found)) = bounded::read(Path::new(&file), 1 << 16) else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(&found.content);
+    text.lines().any(|line| line.starts_with("Uid:\t0\t"))
 }
 
 /// The children of all our threads.
@@ -251,11 +251,11 @@ fn children() -> io::Result<Vec<Pid>> {
             continue;
         };
         let text = String::from_utf8_lossy(&found.content).into_owned();
-        all.extend(
-            text.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .map(Pid::from_raw),
-        );
+        for word in text.split_whitespace() {
+            if let Ok(pid) = word.parse() {
+                all.push(Pid::from_raw(pid));
+            }
+        }
     }
     Ok(all)
 }

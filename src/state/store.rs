@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{Accepted, Judged, State, StateError};
+use super::{State, StateError};
 use crate::host::{HostError, write_durable};
 use authkeys_core::document::Digest;
 use authkeys_core::origin::MAX_DOCUMENT;
@@ -67,41 +67,25 @@ impl Store {
         directory: &Path,
         wanted: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, StateError> {
-        let failed = |source| StateError::Directory {
-            path: directory.to_owned(),
-            source,
-        };
         // A user without rights there must get an error; root and the owner continue without
         // memory.
         let foreign = is_foreign(directory);
         if let Err(fault) = make(directory) {
             return if foreign {
-                Err(failed(fault))
+                Err(unusable(directory, fault))
             } else {
                 Ok(Some(Self::broken(directory)))
             };
         }
         check_owner(directory)?;
         if foreign {
-            check_access(directory).map_err(failed)?;
+            check_access(directory).map_err(|fault| unusable(directory, fault))?;
         }
         let access = match open_lock(directory) {
-            Ok(file) => {
-                let started = Instant::now();
-                loop {
-                    match file.try_lock() {
-                        _ if !wanted() => return Ok(None),
-                        Ok(()) => break DirectoryAccess::Write { _lock: file },
-                        Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_WAIT => {
-                            thread::sleep(Duration::from_millis(20))
-                        }
-                        Err(TryLockError::WouldBlock) => {
-                            return Err(StateError::Busy(directory.join("lock")));
-                        }
-                        Err(TryLockError::Error(_)) => break DirectoryAccess::Broken,
-                    }
-                }
-            }
+            Ok(file) => match lock(directory, file, wanted)? {
+                Some(access) => access,
+                None => return Ok(None),
+            },
             Err(_) => DirectoryAccess::Broken,
         };
         let store = match Self::load(directory, access) {
@@ -118,13 +102,9 @@ impl Store {
     /// A directory of which nothing is known. Its file is never overwritten, because it may hold
     /// the whole state.
     fn broken(directory: &Path) -> Self {
-        let saved = State {
-            schema: SCHEMA,
-            ..State::default()
-        };
         Self {
             directory: directory.to_owned(),
-            saved,
+            saved: empty(),
             access: DirectoryAccess::Broken,
             new: false,
             outdated: true,
@@ -144,10 +124,7 @@ impl Store {
     fn load(directory: &Path, access: DirectoryAccess) -> Result<Self, StateError> {
         let found = load(directory)?;
         let new = found.is_none();
-        let saved = found.unwrap_or_else(|| State {
-            schema: SCHEMA,
-            ..State::default()
-        });
+        let saved = found.unwrap_or_else(empty);
         Ok(Self {
             directory: directory.to_owned(),
             saved,
@@ -256,7 +233,8 @@ impl Store {
         serde_json::to_writer_pretty(&mut bytes, &state).map_err(corrupt)?;
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
-        (self.new, self.written) = (false, true);
+        self.new = false;
+        self.written = true;
         self.sweep_documents(&self.saved);
         Ok(true)
     }
@@ -297,8 +275,10 @@ impl Store {
     pub fn document(&self, bytes: Digest) -> Option<Vec<u8>> {
         let path = self.document_path(bytes);
         let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
-        let content = bounded::read(&path, limit).ok()??.content;
-        (Digest::of(&content) == bytes).then_some(content)
+        match bounded::read(&path, limit) {
+            Ok(Some(found)) if Digest::of(&found.content) == bytes => Some(found.content),
+            _ => None,
+        }
     }
 
     /// Saves what an account's file held before `exclusive` replaced it, beside what its other
@@ -327,23 +307,24 @@ impl Store {
 
     /// Removes documents to which `state` does not refer. One that stays behind does no harm.
     fn sweep_documents(&self, state: &State) {
-        let sources = state.sources.values().flat_map(Accepted::documents);
-        let judged = state
-            .accounts
-            .values()
-            .filter_map(|a| a.judged.as_ref())
-            .flat_map(Judged::documents);
-        let wanted: BTreeSet<String> = sources.chain(judged).map(|kept| kept.bytes.hex()).collect();
+        let mut wanted = BTreeSet::new();
+        for source in state.sources.values() {
+            wanted.extend(source.documents().map(|kept| kept.bytes.hex()));
+        }
+        for account in state.accounts.values() {
+            if let Some(judged) = &account.judged {
+                wanted.extend(judged.documents().map(|kept| kept.bytes.hex()));
+            }
+        }
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
             return;
         };
         for entry in entries.flatten() {
-            if !entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| wanted.contains(name))
-            {
-                let _ = fs::remove_file(entry.path());
+            match entry.file_name().to_str() {
+                Some(name) if wanted.contains(name) => {}
+                _ => {
+                    let _ = fs::remove_file(entry.path());
+                }
             }
         }
     }
@@ -371,18 +352,62 @@ fn open_lock(directory: &Path) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(&path);
-    for_writing
-        .or_else(|_| File::open(&path))
-        .or_else(|fault| File::open(directory).map_err(|_| fault))
+    if for_writing.is_ok() {
+        return for_writing;
+    }
+    match File::open(&path) {
+        Ok(file) => Ok(file),
+        Err(fault) => File::open(directory).map_err(|_| fault),
+    }
+}
+
+/// Waits for the lock as long as it is still `wanted`; `None` if it no longer is.
+fn lock(
+    directory: &Path,
+    file: File,
+    wanted: &dyn Fn() -> bool,
+) -> Result<Option<DirectoryAccess>, StateError> {
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            _ if !wanted() => return Ok(None),
+            Ok(()) => return Ok(Some(DirectoryAccess::Write { _lock: file })),
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_WAIT => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::Busy(directory.join("lock")));
+            }
+            Err(TryLockError::Error(_)) => return Ok(Some(DirectoryAccess::Broken)),
+        }
+    }
+}
+
+/// A state in which nothing is recorded.
+fn empty() -> State {
+    State {
+        schema: SCHEMA,
+        ..State::default()
+    }
+}
+
+fn unusable(directory: &Path, source: io::Error) -> StateError {
+    StateError::Directory {
+        path: directory.to_owned(),
+        source,
+    }
 }
 
 /// Whether another user would have to let us use the directory, or make it.
 fn is_foreign(directory: &Path) -> bool {
     let us = nix::unistd::geteuid();
-    !us.is_root()
-        && fs::metadata(directory)
-            .ok()
-            .is_none_or(|found| found.uid() != us.as_raw())
+    if us.is_root() {
+        return false;
+    }
+    match fs::metadata(directory) {
+        Ok(found) => found.uid() != us.as_raw(),
+        Err(_) => true,
+    }
 }
 
 /// Whether entries of the directory can be written.

@@ -100,8 +100,8 @@ mod tests {
         ];
         assert_eq!(
             describe_instances(&filters, Some("eyJ==")),
-            "Action=DescribeInstances&Version=2016-11-15&Ec2Filter.1.Name=tag%3Aenv&Ec2Filter.1.Value.1=prod&Ec2Filter.1.Value.2=a%2A\
-             &Ec2Filter.2.Name=instance-state-name&Ec2Filter.2.Value.1=running&MaxResults=1000&NextToken=eyJ%3D%3D"
+            "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=tag%3Aenv&Filter.1.Value.1=prod&Filter.1.Value.2=a%2A\
+             &Filter.2.Name=instance-state-name&Filter.2.Value.1=running&MaxResults=1000&NextToken=eyJ%3D%3D"
         );
     }
 }
