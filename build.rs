@@ -1,4 +1,4 @@
-//! Tells the program when it was built: a clock that stands before that is wrong.
+//! Tells the program when it was built: a clock that shows an earlier time is wrong.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -3,7 +3,6 @@
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_types::SdkConfig;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::client::fault::{Call, no_region};
@@ -60,11 +59,9 @@ impl Credential {
         stage: &str,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, FetchError> {
         let limits = &aws.limits;
-        let over = |limit| self.call(None).timed_out(limit);
-        let mut read = retry(&limits.retry, &RandomJitter, over, async || {
-            timeout(limits.attempt, self.attempt(aws, stage))
-                .await
-                .unwrap_or_else(|_elapsed| Err(over(limits.attempt)))
+        let call = self.call(None);
+        let mut read = retry(&limits.retry, &RandomJitter, &call, async || {
+            call.within(limits.attempt, self.attempt(aws, stage)).await
         })
         .await;
         if let Err(failure) = &mut read {

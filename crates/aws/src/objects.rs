@@ -206,12 +206,9 @@ impl Objects {
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let limits = self.aws.limits;
-            let over = |limit| call.timed_out(limit);
-            let page = retry(&limits.retry, &RandomJitter, over, async || {
+            let page = retry(&limits.retry, &RandomJitter, call, async || {
                 let asked = page(limits, client, call, wanted, next.as_deref());
-                timeout(limits.attempt, asked)
-                    .await
-                    .unwrap_or_else(|_elapsed| Err(call.timed_out(limits.attempt)))
+                call.within(limits.attempt, asked).await
             });
             let page = page.await.map_err(about_reports)?;
             for object in page.objects {
@@ -244,8 +241,7 @@ impl Objects {
             .get(&key)
             .map(|known| format!("\"{}\"", known.tag));
         async move {
-            let over = |limit| call.timed_out(limit);
-            let read = retry(&limits.retry, &RandomJitter, over, async || {
+            let read = retry(&limits.retry, &RandomJitter, &call, async || {
                 let get = client.get_object().bucket(&bucket).key(&key);
                 let sent = get.set_if_none_match(known.clone()).send();
                 let answer = match timeout(limits.attempt, sent).await {

@@ -344,8 +344,7 @@ impl SecretConnection<'_> {
         call: &Call,
         attempt: impl AsyncFnMut() -> Result<T, FetchError>,
     ) -> Result<T, FetchError> {
-        let over = |limit| call.timed_out(limit);
-        retry(&self.secret.aws.limits.retry, &RandomJitter, over, attempt).await
+        retry(&self.secret.aws.limits.retry, &RandomJitter, call, attempt).await
     }
 }
 

@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http_body_util::LengthLimitError;
+use tokio::time::timeout;
 
 pub use super::call::{Call, ErrorAnswer};
 pub(crate) use super::codes::LATER;
@@ -35,6 +36,18 @@ impl Call {
             ),
             REACH,
         )
+    }
+
+    /// Waits for one attempt, as long as the limit permits.
+    pub async fn within<T>(
+        &self,
+        limit: Duration,
+        attempt: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
+        match timeout(limit, attempt).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => Err(self.timed_out(limit)),
+        }
     }
 
     /// Classes a failed call from the SDK's error.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::fault::Call;
 use authkeys_core::origin::failure::{Class, FetchError};
 use authkeys_core::schedule::Backoff;
 
@@ -54,11 +55,11 @@ impl Jitter for RandomJitter {
 }
 
 /// Runs `attempt` until it succeeds, fails permanently, or the policy is used up, and then returns
-/// the last failure. `over` makes the failure of an attempt that the limit cut off.
+/// the last failure of `call`.
 pub async fn retry<T>(
     policy: &Policy,
     jitter: &impl Jitter,
-    over: impl Fn(Duration) -> FetchError,
+    call: &Call,
     mut attempt: impl AsyncFnMut() -> Result<T, FetchError>,
 ) -> Result<T, FetchError> {
     let end = Instant::now() + policy.limit;
@@ -69,12 +70,10 @@ pub async fn retry<T>(
     let mut made = 0;
     loop {
         made += 1;
-        let outcome = timeout_at(end, attempt())
-            .await
-            .unwrap_or_else(|_elapsed| Err(over(policy.limit)));
-        let failure = match outcome {
-            Err(failure) if failure.class == Class::Transient => failure,
-            settled => return settled,
+        let failure = match timeout_at(end, attempt()).await {
+            Err(_elapsed) => call.timed_out(policy.limit),
+            Ok(Err(failure)) if failure.class == Class::Transient => failure,
+            Ok(settled) => return settled,
         };
         let wait = jitter.pick(backoff.ceiling(made));
         if made >= policy.attempts || Instant::now() + wait >= end {
@@ -120,10 +119,14 @@ mod tests {
         }
     }
 
-    fn over(limit: Duration) -> FetchError {
-        FetchError {
-            message: format!("over {limit:?}"),
-            ..failure(Class::Transient)
+    fn call() -> Call {
+        Call {
+            source: "s3://keys/a".to_owned(),
+            operation: "S3 GetObject",
+            action: "s3:GetObject",
+            resource: "*".to_owned(),
+            or_else: "",
+            endpoint: "S3".to_owned(),
         }
     }
 
@@ -136,7 +139,7 @@ mod tests {
         let jitter = Longest::default();
         let made = Cell::new(0);
         let start = Instant::now();
-        let outcome = retry(&policy, &jitter, over, async || {
+        let outcome = retry(&policy, &jitter, &call(), async || {
             let at = made.replace(made.get() + 1);
             classes
                 .get(at as usize)
@@ -199,8 +202,9 @@ mod tests {
     async fn the_limit_cuts_off_an_attempt_and_begins_no_wait_that_would_pass_it() {
         let start = Instant::now();
         let hang = async || std::future::pending::<Result<(), _>>().await;
-        let hung = retry(&Policy::default(), &RandomJitter, over, hang).await;
-        assert_eq!(hung.unwrap_err().message, "over 30s");
+        let hung = retry(&Policy::default(), &RandomJitter, &call(), hang).await;
+        let said = hung.unwrap_err().message;
+        assert!(said.ends_with(" within 30s"), "{said}");
         assert!(
             start.elapsed() < Duration::from_millis(30_010),
             "{:?}",

@@ -5,8 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::time::timeout;
-
 use crate::client::fault::Call;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{Aws, Limits};
@@ -78,10 +76,7 @@ impl Ec2 {
         let call = tagging(instance);
         let limit = self.aws.limits.attempt;
         let attempt = self.call(&call, query::create_tags(&[instance], tags, false));
-        timeout(limit, attempt)
-            .await
-            .unwrap_or_else(|_elapsed| Err(call.timed_out(limit)))
-            .map(drop)
+        call.within(limit, attempt).await.map(drop)
     }
 
     /// Sets tags of many instances, 1,000 per call, and keeps their other tags. It stops at the
@@ -103,8 +98,7 @@ impl Ec2 {
         let mut done = 0;
         for some in instances.chunks(MOST_TAGGED) {
             let form = query::create_tags(some, tags, false);
-            let over = |limit| call.timed_out(limit);
-            let tagged = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+            let tagged = retry(&self.aws.limits.retry, &RandomJitter, &call, async || {
                 self.call(&call, form.clone()).await
             });
             tagged.await.map_err(|fault| (done, fault))?;
@@ -121,8 +115,7 @@ impl Ec2 {
     ) -> Result<Permitted, FetchError> {
         let call = tagging(instance);
         let form = query::create_tags(&[instance], tags, true);
-        let over = |limit| call.timed_out(limit);
-        let answer = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+        let answer = retry(&self.aws.limits.retry, &RandomJitter, &call, async || {
             match self.send(&call, form.clone()).await? {
                 // A compatible server without dry runs has set them.
                 Ok(_) => Ok(Permitted::Yes),
@@ -149,8 +142,7 @@ impl Ec2 {
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let form = query::describe_instances(filters, next.as_deref());
-            let over = |limit| call.timed_out(limit);
-            let page = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+            let page = retry(&self.aws.limits.retry, &RandomJitter, &call, async || {
                 let body = self.call(&call, form.clone()).await?;
                 answer::page(&body).map_err(|error| {
                     call.failed(

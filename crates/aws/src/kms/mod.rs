@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::client::fault::Call;
 use crate::client::region::arn;
@@ -156,7 +155,6 @@ impl KmsSigner {
     ) -> Result<T, FetchError> {
         let limits = &self.aws.limits;
         let region = self.key.region();
-        let over = |limit| call.timed_out(limit);
         let attempt = async || {
             let body = Body {
                 content_type: "application/x-amz-json-1.1",
@@ -178,10 +176,8 @@ impl KmsSigner {
                 )
             })
         };
-        let answer = retry(&limits.retry, &RandomJitter, over, async || {
-            timeout(limits.attempt, attempt())
-                .await
-                .unwrap_or_else(|_elapsed| Err(over(limits.attempt)))
+        let answer = retry(&limits.retry, &RandomJitter, call, async || {
+            call.within(limits.attempt, attempt()).await
         });
         let mut answer = answer.await;
         if let Err(failure) = &mut answer {

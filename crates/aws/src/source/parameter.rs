@@ -4,7 +4,6 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
 use aws_sdk_ssm::types::ParameterType;
 use aws_types::SdkConfig;
-use tokio::time::timeout;
 
 use crate::client::clients::Clients;
 use crate::client::fault::{Call, no_region};
@@ -35,9 +34,9 @@ impl Parameters {
         parameter: &Parameter<'_>,
         known: Option<&Version>,
     ) -> Result<Fetched, FetchError> {
-        timeout(aws.limits.attempt, self.unlimited(aws, parameter, known))
-            .await
-            .unwrap_or_else(|_elapsed| Err(parameter.call(None).timed_out(aws.limits.attempt)))
+        let call = parameter.call(None);
+        let attempt = self.unlimited(aws, parameter, known);
+        call.within(aws.limits.attempt, attempt).await
     }
 
     async fn unlimited(

@@ -8,7 +8,6 @@ use aws_sdk_s3::Client;
 use aws_types::SdkConfig;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::listing::{self, ListRequest, Listing};
@@ -59,9 +58,9 @@ impl Prefixes {
         prefix: &Prefix<'_>,
         known: Option<&Version>,
     ) -> Result<Fetched, FetchError> {
-        timeout(aws.limits.attempt, self.unlimited(aws, prefix, known))
-            .await
-            .unwrap_or_else(|_elapsed| Err(prefix.list_call(None).timed_out(aws.limits.attempt)))
+        let call = prefix.list_call(None);
+        let attempt = self.unlimited(aws, prefix, known);
+        call.within(aws.limits.attempt, attempt).await
     }
 
     async fn unlimited(

@@ -37,9 +37,9 @@ impl S3 {
         object: &Object<'_>,
         known: Option<&Version>,
     ) -> Result<Fetched, FetchError> {
-        timeout(aws.limits.attempt, self.unlimited(aws, object, known))
-            .await
-            .unwrap_or_else(|_elapsed| Err(object.call(None).timed_out(aws.limits.attempt)))
+        let call = object.call(None);
+        let attempt = self.unlimited(aws, object, known);
+        call.within(aws.limits.attempt, attempt).await
     }
 
     async fn unlimited(

@@ -7,7 +7,6 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use aws_types::SdkConfig;
 use jiff::{Timestamp, Unit};
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::client::clients::Clients;
@@ -44,13 +43,9 @@ impl Secrets {
         secret: &Secret<'_>,
         known: Option<&Versions>,
     ) -> Result<Fetched, FetchError> {
-        timeout(aws.limits.attempt, self.unlimited(aws, secret, known))
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(secret
-                    .call(None, Stage::Current)
-                    .timed_out(aws.limits.attempt))
-            })
+        let call = secret.call(None, Stage::Current);
+        let attempt = self.unlimited(aws, secret, known);
+        call.within(aws.limits.attempt, attempt).await
     }
 
     async fn unlimited(

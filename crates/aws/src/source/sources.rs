@@ -119,8 +119,8 @@ impl<J: Jitter> AwsSources<J> {
                     key,
                     version_id: version_id.as_deref(),
                 };
-                let over = |limit| object.call(None).timed_out(limit);
-                retry(policy, jitter, over, async || {
+                let call = object.call(None);
+                retry(policy, jitter, &call, async || {
                     self.s3.attempt(aws, &object, current).await
                 })
                 .await
@@ -131,24 +131,24 @@ impl<J: Jitter> AwsSources<J> {
                     bucket,
                     prefix,
                 };
-                let over = |limit| prefix.list_call(None).timed_out(limit);
-                retry(policy, jitter, over, async || {
+                let call = prefix.list_call(None);
+                retry(policy, jitter, &call, async || {
                     self.prefixes.attempt(aws, &prefix, current).await
                 })
                 .await
             }
             SourceUrl::Secret { id, stages, .. } => {
                 let secret = Secret { url, id, stages };
-                let over = |limit| secret.call(None, Stage::Current).timed_out(limit);
-                retry(policy, jitter, over, async || {
+                let call = secret.call(None, Stage::Current);
+                retry(policy, jitter, &call, async || {
                     self.secrets.attempt(aws, &secret, known).await
                 })
                 .await
             }
             SourceUrl::Parameter { id, .. } => {
                 let parameter = Parameter { url, id };
-                let over = |limit| parameter.call(None).timed_out(limit);
-                retry(policy, jitter, over, async || {
+                let call = parameter.call(None);
+                retry(policy, jitter, &call, async || {
                     self.parameters.attempt(aws, &parameter, current).await
                 })
                 .await

@@ -89,13 +89,8 @@ pub(super) async fn write(
             }
         }
     };
-    let done: Result<Option<WrittenVersion>, FetchError> = retry(
-        &limits.retry,
-        &RandomJitter,
-        |limit| call.timed_out(limit),
-        put,
-    )
-    .await;
+    let done: Result<Option<WrittenVersion>, FetchError> =
+        retry(&limits.retry, &RandomJitter, &call, put).await;
     match done? {
         Some(written) => Ok(written),
         None if attempts.get() > 1 => Err(NotWritten::Unclear),

@@ -300,7 +300,7 @@ impl Secret<'_> {
         retry(
             &self.target.aws().limits.retry,
             &RandomJitter,
-            |limit| call.timed_out(limit),
+            call,
             attempt,
         )
         .await

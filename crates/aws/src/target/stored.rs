@@ -217,11 +217,10 @@ impl Archive {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let limits = self.sources.aws().limits;
-        let over = |limit| call.timed_out(limit);
         retry(
             &limits.retry,
             &RandomJitter,
-            over,
+            call,
             async || match timeout(limits.attempt, send()).await {
                 Err(_elapsed) => Err(call.timed_out(limits.attempt)),
                 Ok(answer) => answer.map_err(|error| call.classed(&error)),
