@@ -64,15 +64,15 @@ pub(super) fn examine(
         }
     };
     let today = now.as_second() / 86_400;
-    let bars = |settings: &Settings| {
+    let sides = settings.each_ref().map(|settings| {
         let mut bars = account_bars(account, &state, settings, today);
-        if !bars.iter().any(|bar| bar.level == Level::Failed) {
+        if !is_shut(&bars) {
             bars.extend(keys::bars(account, settings, keys));
         }
         bars
-    };
-    let [here, elsewhere] = settings;
-    let bars = by_origin(bars(here), bars(elsewhere));
+    });
+    let [here, elsewhere] = sides;
+    let bars = by_origin(here, elsewhere);
     if bars.is_empty() {
         let message = if keys.is_empty() {
             "nothing shuts it out".to_owned()
@@ -91,20 +91,24 @@ pub(super) fn examine_keys(
     [here, elsewhere]: &[Settings; 2],
     keys: &[OfferedKey],
 ) -> Vec<Finding> {
-    let bars = by_origin(
-        keys::bars(account, here, keys),
-        keys::bars(account, elsewhere, keys),
-    );
-    bars.into_iter()
-        .map(|bar| Finding::new(bar.level, "login", account.user.as_str(), bar.text))
-        .collect()
+    let here = keys::bars(account, here, keys);
+    let elsewhere = keys::bars(account, elsewhere, keys);
+    let user = account.user.as_str();
+    let mut findings = Vec::new();
+    for bar in by_origin(here, elsewhere) {
+        findings.push(Finding::new(bar.level, "login", user, bar.text));
+    }
+    findings
+}
+
+/// Whether there is a bar to every login.
+fn is_shut(bars: &[Bar]) -> bool {
+    bars.iter().any(|bar| bar.level == Level::Failed)
 }
 
 /// Reduces to a warning what affects only logins from one side, because it may not matter to those
 /// who really log in.
 fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
-    let one_sided =
-        |bar: &Bar, from: &str| Bar::warning(format!("for logins from {from}: {}", bar.text));
     let mut bars = Vec::new();
     for bar in &here {
         bars.push(if elsewhere.contains(bar) {
@@ -113,15 +117,22 @@ fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
             one_sided(bar, "this machine")
         });
     }
-    for bar in elsewhere.iter().filter(|bar| !here.contains(bar)) {
-        bars.push(one_sided(bar, "other machines, or some of them"));
+    for bar in &elsewhere {
+        if !here.contains(bar) {
+            bars.push(one_sided(bar, "other machines, or some of them"));
+        }
     }
     // Both sides are locked out, each for another reason.
-    let shut = |bars: &[Bar]| bars.iter().any(|bar| bar.level == Level::Failed);
-    if shut(&here) && shut(&elsewhere) {
-        bars.iter_mut().for_each(|bar| bar.level = Level::Failed);
+    if is_shut(&here) && is_shut(&elsewhere) {
+        for bar in &mut bars {
+            bar.level = Level::Failed;
+        }
     }
     bars
+}
+
+fn one_sided(bar: &Bar, from: &str) -> Bar {
+    Bar::warning(format!("for logins from {from}: {}", bar.text))
 }
 
 /// What prevents a login with any key.
@@ -165,13 +176,9 @@ fn account_bars(
     }
     bars.extend(user_lists(user, settings));
     bars.extend(group_lists(&state.groups, settings));
-    bars.extend(
-        state
-            .shadow
-            .as_ref()
-            .map(|shadow| shadow_bars(user, shadow, pam, today))
-            .unwrap_or_default(),
-    );
+    if let Some(shadow) = &state.shadow {
+        bars.extend(shadow_bars(user, shadow, pam, today));
+    }
     bars.extend(shell_bar(user, state, settings));
     bars.extend(command_bar(settings));
     bars.extend(nologin_bar(account, pam));
@@ -183,15 +190,9 @@ fn account_bars(
 /// `@` depends on where the login comes from.
 fn user_lists(user: &str, settings: &Settings) -> Vec<Bar> {
     let mut bars = Vec::new();
-    let fits = |pattern: &&str| {
-        matches_pattern(
-            user,
-            pattern.rsplit_once('@').map_or(*pattern, |(name, _)| name),
-        )
-    };
-    let anywhere = |pattern: &&str| pattern.rsplit_once('@').is_none_or(|(_, host)| host == "*");
-    let denied: Vec<&str> = settings.all("denyusers").into_iter().filter(fits).collect();
-    match denied.iter().find(|pattern| anywhere(pattern)) {
+    let mut denied = settings.all("denyusers");
+    denied.retain(|pattern| fits(user, pattern));
+    match denied.iter().find(|pattern| is_for_all_hosts(pattern)) {
         Some(pattern) => bars.push(Bar::failed(format!(
             "sshd has DenyUsers {pattern}: take it out"
         ))),
@@ -204,23 +205,35 @@ fn user_lists(user: &str, settings: &Settings) -> Vec<Bar> {
         None => {}
     }
     let all = settings.all("allowusers");
-    let allowed: Vec<&str> = all
-        .iter()
-        .copied()
-        .filter(|pattern| fits(pattern))
-        .collect();
+    let mut allowed = all.clone();
+    allowed.retain(|pattern| fits(user, pattern));
     if !all.is_empty() && allowed.is_empty() {
         bars.push(Bar::failed(format!(
             "sshd has AllowUsers {}: add {user} to it",
             all.join(" ")
         )));
-    } else if !all.is_empty() && !allowed.iter().any(anywhere) {
+    } else if !all.is_empty() && !allowed.iter().any(|pattern| is_for_all_hosts(pattern)) {
         bars.push(Bar::warning(format!(
             "sshd lets it in from some hosts only: AllowUsers {}",
             allowed.join(" ")
         )));
     }
     bars
+}
+
+/// Whether a pattern of these lists, USER or USER@HOST, is for the user from some host.
+fn fits(user: &str, pattern: &str) -> bool {
+    match pattern.rsplit_once('@') {
+        Some((name, _host)) => matches_pattern(user, name),
+        None => matches_pattern(user, pattern),
+    }
+}
+
+fn is_for_all_hosts(pattern: &str) -> bool {
+    match pattern.rsplit_once('@') {
+        Some((_name, host)) => host == "*",
+        None => true,
+    }
 }
 
 /// `DenyGroups`, then `AllowGroups`.
@@ -265,18 +278,19 @@ fn shadow_bars(user: &str, shadow: &Shadow, pam: bool, today: i64) -> Vec<Bar> {
     let (Some(changed), true) = (shadow.changed, pam) else {
         return bars;
     };
-    let over = shadow
-        .max
-        .map(|max| today - changed - max)
-        .filter(|over| *over > 0 && changed > 0);
-    if over
-        .zip(shadow.inactive)
-        .is_some_and(|(over, inactive)| over > inactive)
+    // The days since it expired.
+    let over = match shadow.max {
+        Some(max) if changed > 0 => today - changed - max,
+        _ => 0,
+    };
+    if over > 0
+        && let Some(inactive) = shadow.inactive
+        && over > inactive
     {
         bars.push(Bar::failed(format!(
             "its password expired too long ago for PAM, which refuses keys too: `chage -M -1 -I -1 {user}`"
         )));
-    } else if changed == 0 || over.is_some() {
+    } else if changed == 0 || over > 0 {
         bars.push(Bar::warning(format!(
             "its password has expired: PAM asks for a new one at the login, and no command is run: `chage -M -1 -d -1 {user}`"
         )));
@@ -296,12 +310,12 @@ fn shell_bar(user: &str, state: &LoginState, settings: &Settings) -> Option<Bar>
             "its login shell {path} {fault}: install it, or `usermod -s SHELL {user}`"
         )));
     }
-    let closed = ends_at_once(&state.shell.path);
-    let served = settings
-        .value("forcecommand")
-        .is_some_and(|command| command.starts_with("internal-sftp"));
-    (closed && !served)
-        .then(|| Bar::warning(format!("its login shell {path} ends each session at once")))
+    let forced = settings.value("forcecommand").unwrap_or_default();
+    if !ends_at_once(&state.shell.path) || forced.starts_with("internal-sftp") {
+        return None;
+    }
+    let text = format!("its login shell {path} ends each session at once");
+    Some(Bar::warning(text))
 }
 
 /// A forced command that cannot run. The keys are accepted all the same, and forwarded ports work.
@@ -324,8 +338,10 @@ fn command_bar(settings: &Settings) -> Option<Bar> {
 
 /// Whether a program is one of those that end a session as soon as it starts.
 fn ends_at_once(program: &Path) -> bool {
-    let name = program.file_name();
-    name.is_some_and(|name| CLOSED_SHELLS.iter().any(|closed| name == *closed))
+    match program.file_name() {
+        Some(name) => CLOSED_SHELLS.iter().any(|closed| name == *closed),
+        None => false,
+    }
 }
 
 /// Root can always log in.
@@ -338,21 +354,18 @@ fn nologin_bar(account: &Account, pam: bool) -> Option<Bar> {
             "/etc/nologin exists: nobody but root can log in; remove it",
         ));
     }
-    let booting = pam
-        && ["/run/nologin", "/var/run/nologin"]
-            .iter()
-            .any(|path| Path::new(path).exists());
-    booting.then(|| {
-        Bar::warning(
-            "/run/nologin exists: nobody but root can log in while the system boots or shuts down",
-        )
-    })
+    let booting = Path::new("/run/nologin").exists() || Path::new("/var/run/nologin").exists();
+    if !pam || !booting {
+        return None;
+    }
+    Some(Bar::warning(
+        "/run/nologin exists: nobody but root can log in while the system boots or shuts down",
+    ))
 }
 
 fn chroot(settings: &Settings) -> Option<&str> {
-    settings
-        .value("chrootdirectory")
-        .filter(|path| *path != "none")
+    let directory = settings.value("chrootdirectory")?;
+    (directory != "none").then_some(directory)
 }
 
 /// sshd ends a session if a user other than root could change its chroot (`safely_chroot` in

@@ -114,43 +114,46 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
                 }
                 findings
             }
-            Err(faults) => {
-                if !options.json {
-                    faults
-                        .iter()
-                        .for_each(|fault| load::complain_of(FaultCode::SignersInvalid, fault));
-                    return Exit::Config;
+            Err(faults) if options.json => {
+                let mut findings = Vec::new();
+                for fault in faults {
+                    let mut finding = Finding::new(Level::Failed, "signers", &subject, fault);
+                    finding.exit = Exit::Config;
+                    finding.code = Some(FaultCode::SignersInvalid);
+                    findings.push(finding);
                 }
-                let finding = |fault: &String| Finding {
-                    exit: Exit::Config,
-                    code: Some(FaultCode::SignersInvalid),
-                    ..Finding::new(Level::Failed, "signers", &subject, fault)
-                };
-                faults.iter().map(finding).collect()
+                findings
             }
-        },
-        Err(faults) => {
-            if !options.json {
-                let line = |fault| {
-                    load::complain_of(FaultCode::ConfigInvalid, &load::fault_line(path, fault))
-                };
-                faults.iter().for_each(line);
+            Err(faults) => {
+                for fault in &faults {
+                    load::complain_of(FaultCode::SignersInvalid, fault);
+                }
                 return Exit::Config;
             }
-            let finding = |fault: &authkeys_core::config::ConfigFault| Finding {
-                line: (fault.line > 0).then_some(fault.line),
-                exit: Exit::Config,
-                code: Some(FaultCode::ConfigInvalid),
-                ..Finding::new(Level::Failed, "config", &subject, fault.to_string())
-            };
-            faults.iter().map(finding).collect()
+        },
+        Err(faults) if options.json => {
+            let mut findings = Vec::new();
+            for fault in faults {
+                let text = fault.to_string();
+                let mut finding = Finding::new(Level::Failed, "config", &subject, text);
+                if fault.line > 0 {
+                    finding.line = Some(fault.line);
+                }
+                finding.exit = Exit::Config;
+                finding.code = Some(FaultCode::ConfigInvalid);
+                findings.push(finding);
+            }
+            findings
+        }
+        Err(faults) => {
+            for fault in &faults {
+                load::complain_of(FaultCode::ConfigInvalid, &load::fault_line(path, fault));
+            }
+            return Exit::Config;
         }
     };
-    let worst = findings
-        .iter()
-        .map(|finding| finding.level)
-        .max()
-        .unwrap_or(Level::Ok);
+    let levels = findings.iter().map(|finding| finding.level);
+    let worst = levels.max().unwrap_or(Level::Ok);
     let printed = if options.json {
         let report = CheckReport {
             schema: 1,
@@ -163,44 +166,47 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
     } else {
         let mut worst_first: Vec<&Finding> = findings.iter().collect();
         worst_first.sort_by_key(|finding| Reverse(finding.level));
-        let mut text: String = worst_first
-            .into_iter()
-            .map(|finding| line(finding, colour()))
-            .collect();
-        text.extend(adoption.map(|adoption| adopt::render(&adoption, colour())));
+        let mut text = String::new();
+        for finding in worst_first {
+            text.push_str(&line(finding, colour()));
+        }
+        if let Some(adoption) = &adoption {
+            text.push_str(&adopt::render(adoption, colour()));
+        }
         text.push_str(&count(&findings));
         print(&text)
     };
-    let unprinted = if printed { Exit::Good } else { Exit::Failed };
-    let exits = findings
-        .iter()
-        .map(|finding| finding.exit)
-        .chain([unprinted]);
-    // If several apply, the first of 78, 77, 75, 1 is returned.
-    exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Good)
+    let mut highest = if printed { Exit::Good } else { Exit::Failed };
+    for finding in &findings {
+        // If several apply, the first of 78, 77, 75, 1 is returned.
+        if finding.exit as u8 > highest as u8 {
+            highest = finding.exit;
+        }
+    }
+    highest
 }
 
 fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
-    let mut findings = vec![Finding::new(
-        Level::Ok,
-        "config",
-        path,
-        format!("good, {}", counted(config.accounts.len(), "account")),
-    )];
+    let good = format!("good, {}", counted(config.accounts.len(), "account"));
+    let mut findings = vec![Finding::new(Level::Ok, "config", path, good)];
     let directory = load::state_directory(config);
     let store = Store::peek(&directory);
-    findings.push(clock(
-        store.as_ref().ok().and_then(|store| store.state().clock),
-    ));
+    let recorded = match &store {
+        Ok(store) => store.state().clock,
+        Err(_) => None,
+    };
+    findings.push(clock(recorded));
     findings.push(state(&directory, store.as_ref().err()));
     if let Some(pinned) = &config.pinned_keys {
         findings.push(account::pinned_keys(config, pinned));
     }
-    findings.extend(
-        signers
-            .into_iter()
-            .flat_map(|signers| signers::examine(config, signers, authkeys_terminal::clock())),
-    );
+    if let Some(signers) = signers {
+        findings.extend(signers::examine(
+            config,
+            signers,
+            authkeys_terminal::clock(),
+        ));
+    }
     findings.extend(account::examine_all(config));
     findings.extend(sshd::started_with());
     findings.extend(open_sources(config));
@@ -232,20 +238,24 @@ fn clock(recorded: Option<Timestamp>) -> Finding {
 /// Reports each source file that others can write, once.
 fn open_sources(config: &Config) -> Vec<Finding> {
     let sources = config.sources();
-    let urls: BTreeSet<_> = sources.iter().flat_map(|source| source.urls()).collect();
-    let finding = |url: &SourceUrl| {
-        let subject = url.to_string();
-        let text = open_to_others(url)?;
-        let message = text.strip_prefix(&format!("{subject}: ")).unwrap_or(&text);
-        Some(Finding::new(Level::Warning, "source", &subject, message))
-    };
-    urls.into_iter().filter_map(finding).collect()
+    let urls: BTreeSet<&SourceUrl> = sources.iter().flat_map(|source| source.urls()).collect();
+    let mut findings = Vec::new();
+    for url in urls {
+        if let Some(text) = open_to_others(url) {
+            let subject = url.to_string();
+            findings.push(Finding::new(Level::Warning, "source", &subject, text));
+        }
+    }
+    findings
 }
 
 fn state(directory: &Path, fault: Option<&StateError>) -> Finding {
     let subject = directory.display().to_string();
-    let unreadable = fault.map(StateError::fault);
-    match unreadable.or_else(|| super::sync::unwritable_state(directory)) {
+    let fault = match fault {
+        Some(fault) => Some(fault.fault()),
+        None => super::sync::unwritable_state(directory),
+    };
+    match fault {
         None if directory.exists() => {
             Finding::new(Level::Ok, "state", &subject, "readable and writable")
         }
@@ -265,12 +275,10 @@ fn line(finding: &Finding, colour: Colour) -> String {
         Level::Warning => (33, "warning"),
         Level::Failed => (31, "FAILED "),
     };
-    let mut text: String = finding
-        .message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    text.extend(finding.code.map(|code| format!(" [{code}]")));
+    let mut text = finding.message.replace(char::is_control, " ");
+    if let Some(code) = finding.code {
+        text.push_str(&format!(" [{code}]"));
+    }
     let word = colour.paint(code, word);
     let check = finding.check;
     let subject = &finding.subject;
@@ -283,27 +291,27 @@ fn line(finding: &Finding, colour: Colour) -> String {
 
 /// The number of findings of each level.
 fn count(findings: &[Finding]) -> String {
-    let of = |level| {
-        findings
-            .iter()
-            .filter(|finding| finding.level == level)
-            .count()
-    };
-    let warnings = if of(Level::Warning) == 1 {
-        "warning"
-    } else {
-        "warnings"
-    };
-    let counts = [
-        (of(Level::Failed), "failed"),
-        (of(Level::Warning), warnings),
-        (of(Level::Ok), "ok"),
-    ];
-    let shown = counts
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, word)| format!("{number} {word}"));
-    format!("\n{}\n", shown.collect::<Vec<_>>().join(", "))
+    let mut failed = 0;
+    let mut warnings = 0;
+    let mut good = 0;
+    for finding in findings {
+        match finding.level {
+            Level::Failed => failed += 1,
+            Level::Warning => warnings += 1,
+            Level::Ok => good += 1,
+        }
+    }
+    let mut counts = Vec::new();
+    if failed > 0 {
+        counts.push(format!("{failed} failed"));
+    }
+    if warnings > 0 {
+        counts.push(counted(warnings, "warning"));
+    }
+    if good > 0 {
+        counts.push(format!("{good} ok"));
+    }
+    format!("\n{}\n", counts.join(", "))
 }
 
 /// A fault of a dry run as a finding.

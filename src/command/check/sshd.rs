@@ -35,16 +35,15 @@ impl Settings {
         let text = sshd::effective_settings(user, Origin::Here)?;
         let mut settings = Self::new(text, sshd::version());
         // sshd prints the values without their quotes: two words may be one file.
-        let shown = settings
-            .value("authorizedkeysfile")
-            .unwrap_or_default()
-            .to_owned();
+        let shown = settings.value("authorizedkeysfile").unwrap_or_default();
+        let shown = shown.to_owned();
         if settings.files.len() > 1 && shown != DEFAULT_FILES {
-            let written = sshd::written_values(user, "authorizedkeysfile")
-                .into_iter()
-                .map(|value| arguments(&value));
-            let mut fitting = written.filter(|files| files.join(" ") == shown);
-            settings.files = fitting.next_back().unwrap_or(settings.files);
+            for value in sshd::written_values(user, "authorizedkeysfile") {
+                let files = arguments(&value);
+                if files.join(" ") == shown {
+                    settings.files = files;
+                }
+            }
         }
         Ok(settings)
     }
@@ -52,9 +51,9 @@ impl Settings {
     /// The settings for a login from this machine, and for one from another machine.
     pub(super) fn by_origin(user: &str) -> Result<[Self; 2], NoSettings> {
         let version = sshd::version();
-        let ask =
-            |origin| sshd::effective_settings(user, origin).map(|text| Self::new(text, version));
-        Ok([ask(Origin::Here)?, ask(Origin::Elsewhere)?])
+        let here = sshd::effective_settings(user, Origin::Here)?;
+        let elsewhere = sshd::effective_settings(user, Origin::Elsewhere)?;
+        Ok([Self::new(here, version), Self::new(elsewhere, version)])
     }
 
     pub(super) fn new(text: String, version: Option<(u32, u32)>) -> Self {
@@ -63,30 +62,32 @@ impl Settings {
             files: Vec::new(),
             version,
         };
-        settings.files = settings
-            .all("authorizedkeysfile")
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let files = settings.all("authorizedkeysfile");
+        settings.files = files.into_iter().map(str::to_owned).collect();
         settings
     }
 
     /// Everything after the first occurrence of a keyword. sshd prints keywords in lower case.
     pub(super) fn value(&self, keyword: &str) -> Option<&str> {
-        let lines = self.text.lines().filter_map(|line| line.split_once(' '));
-        lines
-            .filter(|(key, _)| *key == keyword)
-            .map(|(_, value)| value.trim())
-            .next()
+        for line in self.text.lines() {
+            match line.split_once(' ') {
+                Some((key, value)) if key == keyword => return Some(value.trim()),
+                _ => {}
+            }
+        }
+        None
     }
 
     /// All values of a setting. sshd prints keywords in lower case.
     pub(super) fn all(&self, keyword: &str) -> Vec<&str> {
-        let lines = self.text.lines().filter_map(|line| line.split_once(' '));
-        lines
-            .filter(|(key, _)| *key == keyword)
-            .flat_map(|(_, values)| values.split_whitespace())
-            .collect()
+        let mut all = Vec::new();
+        for line in self.text.lines() {
+            match line.split_once(' ') {
+                Some((key, values)) if key == keyword => all.extend(values.split_whitespace()),
+                _ => {}
+            }
+        }
+        all
     }
 
     /// Whether sshd has at least that version.
@@ -100,31 +101,30 @@ impl Settings {
 
     /// The files that sshd reads for the account. One may be a pattern.
     pub(super) fn files(&self, account: &Account) -> Vec<PathBuf> {
-        let named = self.files.iter().filter(|file| *file != "none");
-        named.map(|file| expand(file, account)).collect()
+        let mut files = Vec::new();
+        for file in &self.files {
+            if file != "none" {
+                files.push(expand(file, account));
+            }
+        }
+        files
     }
 
     /// The AuthorizedKeysCommand.
     pub(super) fn command(&self) -> Option<&str> {
-        self.all("authorizedkeyscommand")
-            .into_iter()
-            .next()
-            .filter(|command| *command != "none")
+        let command = self.all("authorizedkeyscommand").into_iter().next()?;
+        (command != "none").then_some(command)
     }
 
     /// How sshd gets the target's keys.
     pub(super) fn reading(&self, target: &Target) -> KeyReading {
         let files = self.files(&target.account);
         let path = target.path();
-        if files.iter().any(|file| self.reads(file, &path)) {
+        if self.reads_any(&files, &path) {
             return KeyReading::Itself;
         }
         if let Place::Fragment { .. } = target.place {
-            if Node::makes_fragments()
-                && files
-                    .iter()
-                    .any(|file| self.reads(file, &target.made().path()))
-            {
+            if Node::makes_fragments() && self.reads_any(&files, &target.made().path()) {
                 return KeyReading::Made;
             }
             if self.command().is_some_and(is_ssh_key_dir) {
@@ -134,16 +134,19 @@ impl Settings {
         KeyReading::Others(files)
     }
 
+    fn reads_any(&self, files: &[PathBuf], path: &Path) -> bool {
+        files.iter().any(|file| self.reads(file, path))
+    }
+
     /// Whether a file that sshd is configured to read is this one. Older versions than 10.0 take a
     /// pattern for the name of a file. Of patterns only a final `*` is supported, which matches all
     /// fragments.
     fn reads(&self, file: &Path, path: &Path) -> bool {
-        let all = file.file_name().is_some_and(|name| name == "*");
-        if all && self.is_since(PATTERNS) {
-            path.file_name()
-                .is_some_and(|name| same(&file.with_file_name(name), path))
-        } else {
-            same(file, path)
+        let is_pattern = file.ends_with("*") && self.is_since(PATTERNS);
+        match path.file_name() {
+            Some(name) if is_pattern => same(&file.with_file_name(name), path),
+            None if is_pattern => false,
+            _ => same(file, path),
         }
     }
 }
@@ -157,10 +160,8 @@ pub(super) fn started_with() -> Vec<Finding> {
     let running = start_options::running();
     let of_unit = start_options::of_unit();
     let mut findings = Vec::new();
-    if let Some(options) = running
-        .as_ref()
-        .or(of_unit.as_ref())
-        .filter(|options| !options.flags.is_empty())
+    if let Some(options) = running.as_ref().or(of_unit.as_ref())
+        && !options.flags.is_empty()
     {
         let message = format!(
             "{} has options beside its configuration: {}",
@@ -190,9 +191,7 @@ pub(super) fn started_with() -> Vec<Finding> {
 
 /// Whether the command is Fedora CoreOS's program that prints all fragments.
 pub(super) fn is_ssh_key_dir(command: &str) -> bool {
-    Path::new(command)
-        .file_name()
-        .is_some_and(|name| name == "ssh-key-dir")
+    Path::new(command).ends_with("ssh-key-dir")
 }
 
 /// One line about a file that sshd does not read, with the remedy.
@@ -272,13 +271,19 @@ pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
 
 /// Whether both paths lead to the same file, even through links.
 pub(super) fn same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| {
-        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-        parent
-            .zip(path.file_name())
-            .map(|(parent, name)| parent.join(name))
-    };
-    one == other || real(one).is_some_and(|path| Some(path) == real(other))
+    if one == other {
+        return true;
+    }
+    match (real(one), real(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// The path without links in its directories.
+fn real(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent()?.canonicalize().ok()?;
+    Some(parent.join(path.file_name()?))
 }
 
 #[cfg(test)]
