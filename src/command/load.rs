@@ -18,29 +18,36 @@ const MAX_CONFIG: u64 = 1 << 20;
 
 /// The path of the configuration if the command line does not name one.
 pub(super) fn default_path() -> PathBuf {
-    let named = std::env::var_os("AUTHKEYSD_CONFIG").filter(|path| !path.is_empty());
-    named.map_or_else(
-        || PathBuf::from("/etc/authkeysd/config.toml"),
-        PathBuf::from,
-    )
+    match std::env::var_os("AUTHKEYSD_CONFIG") {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from("/etc/authkeysd/config.toml"),
+    }
 }
 
 /// Reads the configuration, or returns its faults.
 pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
-    let whole = |message: String| {
-        vec![ConfigFault {
-            line: 0,
-            key: String::new(),
-            message,
-        }]
+    let us = nix::unistd::geteuid().as_raw();
+    let content = match bounded::read_trusted(path, MAX_CONFIG, us) {
+        Ok(Some(content)) => content,
+        Ok(None) => {
+            let text = "there is no such file; write one, or name another with --config";
+            return Err(whole(text.to_owned()));
+        }
+        Err(fault) => return Err(whole(fault)),
     };
-    let content = bounded::read_trusted(path, MAX_CONFIG, nix::unistd::geteuid().as_raw())
-        .map_err(whole)?
-        .ok_or_else(|| {
-            whole("there is no such file; write one, or name another with --config".to_owned())
-        })?;
-    let text = String::from_utf8(content).map_err(|_| whole("it is not UTF-8".to_owned()))?;
-    Config::parse(&text)
+    match String::from_utf8(content) {
+        Ok(text) => Config::parse(&text),
+        Err(_) => Err(whole("it is not UTF-8".to_owned())),
+    }
+}
+
+/// A fault of the whole file.
+fn whole(message: String) -> Vec<ConfigFault> {
+    vec![ConfigFault {
+        line: 0,
+        key: String::new(),
+        message,
+    }]
 }
 
 /// One fault in the format of compilers: `FILE:LINE: key: message`.
@@ -59,30 +66,30 @@ pub(super) fn complain_of(code: FaultCode, text: &str) {
 /// Reads the configuration and prints every fault.
 pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
     config(path).map_err(|faults| {
-        faults
-            .iter()
-            .for_each(|fault| complain_of(FaultCode::ConfigInvalid, &fault_line(path, fault)));
+        for fault in &faults {
+            complain_of(FaultCode::ConfigInvalid, &fault_line(path, fault));
+        }
         Exit::Config
     })
 }
 
 /// Prints every fault in the file of signers that the configuration names.
 pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
-    signers(config).map(drop).map_err(|faults| {
-        faults
-            .iter()
-            .for_each(|fault| complain_of(FaultCode::SignersInvalid, fault));
-        Exit::Config
-    })
+    let Err(faults) = signers(config) else {
+        return Ok(());
+    };
+    for fault in &faults {
+        complain_of(FaultCode::SignersInvalid, fault);
+    }
+    Err(Exit::Config)
 }
 
 /// Reads the file of signers, if the configuration names one. Each fault is one line.
 pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
-    let path = config
-        .signers
-        .as_ref()
-        .map(|signers| signers.path.display().to_string())
-        .unwrap_or_default();
+    let path = match &config.signers {
+        Some(signers) => signers.path.display().to_string(),
+        None => String::new(),
+    };
     read_signers(config, system::sshd_zone)
         .map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
 }
@@ -100,27 +107,25 @@ pub(super) fn setup(config: Config) -> Setup {
 
 /// The state directory: the configuration's, systemd's, or the default.
 pub(super) fn state_directory(config: &Config) -> PathBuf {
-    config
-        .state_dir
-        .clone()
-        .unwrap_or_else(|| systemd("STATE_DIRECTORY", "/var/lib/authkeysd"))
+    match &config.state_dir {
+        Some(directory) => directory.clone(),
+        None => systemd("STATE_DIRECTORY", "/var/lib/authkeysd"),
+    }
 }
 
 /// The directory of the status file: the configuration's, systemd's, or the default.
 fn runtime_directory(config: &Config) -> PathBuf {
-    config
-        .runtime_dir
-        .clone()
-        .unwrap_or_else(|| systemd("RUNTIME_DIRECTORY", RUNTIME))
+    match &config.runtime_dir {
+        Some(directory) => directory.clone(),
+        None => systemd("RUNTIME_DIRECTORY", RUNTIME),
+    }
 }
 
 /// The first of the directories that systemd names.
 fn systemd(variable: &str, default: &str) -> PathBuf {
     let list = std::env::var(variable).unwrap_or_default();
-    PathBuf::from(
-        list.split(':')
-            .next()
-            .filter(|path| !path.is_empty())
-            .unwrap_or(default),
-    )
+    match list.split(':').next() {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from(default),
+    }
 }

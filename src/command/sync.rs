@@ -46,11 +46,10 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         Store::open(&state)
     };
     let mut store = store.map_err(|fault| fault.fault());
-    let warnings: Vec<String> = if store.is_ok() {
-        private_keys(&config).collect()
-    } else {
-        Vec::new()
-    };
+    let mut warnings = Vec::new();
+    if store.is_ok() {
+        warnings.extend(private_keys(&config));
+    }
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
     let remote = Remote::by_environment();
@@ -77,11 +76,8 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             outcome.faults.extend(unwritable_state(&state));
         }
         // If even reading the state is denied, nothing was learned about the node.
-        if options.dry_run
-            || store
-                .as_ref()
-                .is_err_and(|fault| fault.class() == FaultClass::Denied)
-        {
+        let denied = matches!(&store, Err(fault) if fault.class() == FaultClass::Denied);
+        if options.dry_run || denied {
             return outcome;
         }
         if store.is_ok() {
@@ -89,11 +85,10 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         }
         // The reports of the last cycle are kept until there are new ones.
         let reports_something = reports != Report::default();
-        outcome.reports = history
-            .last()
-            .filter(|_| reports_something)
-            .map(|last| last.reports.clone())
-            .unwrap_or_default();
+        outcome.reports = match history.last() {
+            Some(last) if reports_something => last.reports.clone(),
+            _ => Default::default(),
+        };
         record(&history, &outcome, &runtime);
         if reports_something {
             tell::tell(&remote, &reports, &mut outcome).await;
@@ -105,9 +100,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let started = store.is_ok();
     // Release the state before printing: a reader that does not read must not lock the service out.
     drop(store);
-    warnings
-        .iter()
-        .for_each(|text| complain(&format!("warning: {text}")));
+    for text in warnings {
+        complain(&format!("warning: {text}"));
+    }
     let exit = match ended {
         Ok(outcome) => show(&outcome, options, started),
         Err(fault) => {
@@ -152,7 +147,9 @@ async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) ->
     if answer.is_none() {
         answer = timeout(GRACE, asking).await.ok();
     }
-    outcome.instance_id = answer.and_then(Result::ok).map(|instance| instance.id);
+    if let Some(Ok(instance)) = answer {
+        outcome.instance_id = Some(instance.id);
+    }
     outcome
 }
 
@@ -171,7 +168,8 @@ fn write_status(directory: &Path, outcome: &Outcome) {
     let place = directory.to_owned();
     let short = outcome.shortened();
     let fault = match beside::once(move || status_file::write(&place, &short)) {
-        Some(written) => written.err().map(|fault| chain(&fault)),
+        Some(Ok(())) => None,
+        Some(Err(fault)) => Some(chain(&fault)),
         None => Some(beside::no_answer(&status_file::path(directory))),
     };
     if let Some(fault) = fault {
@@ -187,25 +185,26 @@ fn write_status(directory: &Path, outcome: &Outcome) {
 fn show(outcome: &Outcome, options: &Sync, started: bool) -> Exit {
     let printed = if options.json {
         print_json(outcome)
+    } else if started {
+        let mut shown = text::render(outcome, options.dry_run, colour());
+        shown.push_str(&closing(outcome, options));
+        print(&shown)
     } else {
-        !started
-            || print(
-                &(text::render(outcome, options.dry_run, colour()) + &closing(outcome, options)),
-            )
+        true
     };
-    let warnings = text::warnings(outcome).filter(|_| started);
-    let rivals = outcome
-        .accounts
-        .iter()
-        .filter(|account| account.changed && account.repairs >= RIVALRY);
-    let rivals = rivals.map(|account| account.detail.clone());
-    warnings
-        .chain(rivals)
-        .for_each(|text| complain(&format!("warning: {text}")));
-    outcome
-        .faults
-        .iter()
-        .for_each(|fault| complain(&fault.to_string()));
+    if started {
+        for text in text::warnings(outcome) {
+            complain(&format!("warning: {text}"));
+        }
+    }
+    for account in &outcome.accounts {
+        if account.changed && account.repairs >= RIVALRY {
+            complain(&format!("warning: {}", account.detail));
+        }
+    }
+    for fault in &outcome.faults {
+        complain(&fault.to_string());
+    }
     match outcome.faults.iter().map(Fault::class).max() {
         Some(class) => class.into(),
         None if !printed => Exit::Failed,
@@ -219,13 +218,7 @@ fn closing(outcome: &Outcome, options: &Sync) -> String {
     if !options.dry_run {
         return String::new();
     }
-    let accounts = outcome
-        .accounts
-        .iter()
-        .filter(|account| account.changed)
-        .count();
-    format!(
-        "nothing was written; {} would change\n",
-        counted(accounts, "account")
-    )
+    let accounts = outcome.accounts.iter().filter(|account| account.changed);
+    let accounts = counted(accounts.count(), "account");
+    format!("nothing was written; {accounts} would change\n")
 }

@@ -33,6 +33,11 @@ const MAX_FILE: u64 = 1 << 18;
 /// More files than any such directory has.
 const MAX_FILES: usize = 4_096;
 
+/// The most programs in one line that are looked into.
+const MAX_PROGRAMS: usize = 16;
+/// The calls of the AWS CLI that bring a file.
+const CALLS: [&str; 3] = ["aws s3 cp", "aws s3 sync", "aws s3api get-object"];
+
 /// A line that fetches keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Puller {
@@ -55,40 +60,46 @@ pub(super) fn find(root: &Path) -> Vec<Puller> {
             look_into(root, &file, |_| true, &mut found);
         }
     }
-    for file in UNITS.iter().flat_map(|place| files(&root.join(place))) {
-        let unit = file
-            .extension()
-            .is_some_and(|end| end == "service" || end == "timer");
-        let ours = file
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("authkeysd"));
-        // On systems with a merged /usr, /lib is /usr/lib.
-        let known = || {
-            found
-                .iter()
-                .any(|one: &Puller| one.file.canonicalize().ok() == file.canonicalize().ok())
-        };
-        if unit && !ours && !known() {
-            look_into(
-                root,
-                &file,
-                |line| line.trim_start().starts_with("Exec"),
-                &mut found,
-            );
+    for place in UNITS {
+        for file in files(&root.join(place)) {
+            if is_others_unit(&file) && !is_known(&file, &found) {
+                look_into(root, &file, starts_program, &mut found);
+            }
         }
     }
     found
+}
+
+/// Whether a file is a unit that may start something, and not one of ours.
+fn is_others_unit(file: &Path) -> bool {
+    let Some(name) = file.file_name() else {
+        return false;
+    };
+    let name = name.to_string_lossy();
+    let is_unit = name.ends_with(".service") || name.ends_with(".timer");
+    is_unit && !name.starts_with("authkeysd")
+}
+
+/// On systems with a merged /usr, /lib is /usr/lib.
+fn is_known(file: &Path, found: &[Puller]) -> bool {
+    let real = file.canonicalize().ok();
+    let mut known = found.iter();
+    known.any(|one| one.file.canonicalize().ok() == real)
+}
+
+/// Whether a unit's line starts a program.
+fn starts_program(line: &str) -> bool {
+    line.trim_start().starts_with("Exec")
 }
 
 fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mut Vec<Puller>) {
     let Some((text, trusted)) = read(file) else {
         return;
     };
-    for (at, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim_start().starts_with('#') && starts(line))
-    {
+    for (at, line) in text.lines().enumerate() {
+        if is_comment(line) || !starts(line) {
+            continue;
+        }
         // Files that a user names in their own crontab are not opened.
         let script = if fetches(line) || !trusted {
             None
@@ -96,12 +107,8 @@ fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mu
             script(root, line)
         };
         if fetches(line) || script.is_some() {
-            let text = line
-                .trim()
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .take(160)
-                .collect();
+            let text = line.trim().replace(char::is_control, " ");
+            let text = text.chars().take(160).collect();
             found.push(Puller {
                 file: file.to_owned(),
                 line: at + 1,
@@ -116,24 +123,31 @@ fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mu
 fn script(root: &Path, line: &str) -> Option<String> {
     let words = line.split(|c: char| c.is_whitespace() || "'\";|&()=".contains(c));
     // systemd's Exec lines may have prefix characters before the path.
-    let paths = words
-        .map(|word| word.trim_start_matches(['@', '-', ':', '+', '!']))
-        .filter(|word| word.starts_with('/'));
-    paths.take(16).find_map(|path| {
-        let (text, _) = read(&root.join(path.trim_start_matches('/')))?;
-        let at = text
-            .lines()
-            .position(|line| !line.trim_start().starts_with('#') && fetches(line))?;
-        Some(format!("{path}:{}", at + 1))
-    })
+    let words = words.map(|word| word.trim_start_matches(['@', '-', ':', '+', '!']));
+    let paths = words.filter(|word| word.starts_with('/'));
+    for path in paths.take(MAX_PROGRAMS) {
+        let Some((text, _)) = read(&root.join(path.trim_start_matches('/'))) else {
+            continue;
+        };
+        for (at, line) in text.lines().enumerate() {
+            if !is_comment(line) && fetches(line) {
+                return Some(format!("{path}:{}", at + 1));
+            }
+        }
+    }
+    None
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with('#')
 }
 
 fn fetches(line: &str) -> bool {
+    if line.contains("authorized_keys") {
+        return true;
+    }
     let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.contains("authorized_keys")
-        || ["aws s3 cp", "aws s3 sync", "aws s3api get-object"]
-            .iter()
-            .any(|call| words.contains(call))
+    CALLS.iter().any(|call| words.contains(call))
 }
 
 /// A file, or the files in a directory, ordered by name.
@@ -141,15 +155,16 @@ fn files(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
     }
-    let entries = fs::read_dir(place)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .take(MAX_FILES);
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect();
+    let mut files = Vec::new();
+    let Ok(entries) = fs::read_dir(place) else {
+        return files;
+    };
+    for entry in entries.flatten().take(MAX_FILES) {
+        let path = entry.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
     files.sort();
     files
 }
@@ -157,14 +172,13 @@ fn files(place: &Path) -> Vec<PathBuf> {
 /// The text, and whether it belongs to root or to us; `None` if it is not a text file.
 fn read(path: &Path) -> Option<(String, bool)> {
     // Checked before opening: opening a device can have effects.
-    let regular = fs::metadata(path).is_ok_and(|found| found.is_file());
-    let found = regular
-        .then(|| bounded::read(path, MAX_FILE).ok().flatten())
-        .flatten()?;
+    if !path.is_file() {
+        return None;
+    }
+    let found = bounded::read(path, MAX_FILE).ok()??;
     let trusted = !found.writable_by_others(nix::unistd::geteuid().as_raw());
-    String::from_utf8(found.content)
-        .ok()
-        .map(|text| (text, trusted))
+    let text = String::from_utf8(found.content).ok()?;
+    Some((text, trusted))
 }
 
 #[cfg(test)]

@@ -47,52 +47,44 @@ pub(in crate::command::check) fn candidates(
         };
         // The comment may be in any encoding.
         let options = granted(String::from_utf8_lossy(line).as_bytes()).map(|(_, options)| options);
-        if options
-            .as_ref()
-            .is_some_and(|options| options.has("cert-authority"))
-        {
-            continue;
-        }
-        let forced = options.as_ref().map(|options| options.has("command"));
-        let ignored = match options {
-            None => Some("sshd does not understand their lines"),
+        let mut offered = OfferedKey::new(&identified.key);
+        match options {
+            None => offered.ignored = Some("sshd does not understand their lines"),
+            Some(options) if options.has("cert-authority") => continue,
             Some(mut options) => {
-                let over = options
-                    .take_expiries()
-                    .iter()
-                    .any(|expiry| is_over(expiry, now, zone));
-                over.then_some("their expiry-time has passed")
+                offered.forced = Some(options.has("command"));
+                let expiries = options.take_expiries();
+                if expiries.iter().any(|expiry| is_over(expiry, now, zone)) {
+                    offered.ignored = Some("their expiry-time has passed");
+                }
             }
-        };
-        found.push(OfferedKey {
-            forced,
-            ignored,
-            ..OfferedKey::new(&identified.key)
-        });
+        }
+        found.push(offered);
     }
     found
 }
 
 /// The keys that a sync would install. Less is known of them than of keys in a file.
 pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<OfferedKey> {
-    let unknown = |key: &KeyShown| OfferedKey {
-        fingerprint: key.fingerprint,
-        kind: key.kind.clone(),
-        rsa_bits: None,
-        forced: None,
-        ignored: None,
-    };
-    keys.iter().map(unknown).collect()
+    let mut offered = Vec::with_capacity(keys.len());
+    for key in keys {
+        offered.push(OfferedKey {
+            fingerprint: key.fingerprint,
+            kind: key.kind.clone(),
+            rsa_bits: None,
+            forced: None,
+            ignored: None,
+        });
+    }
+    offered
 }
 
 impl OfferedKey {
     fn new(key: &KeyBlob) -> Self {
-        let (fingerprint, kind, rsa_bits) =
-            (key.fingerprint(), key.kind().to_owned(), key.rsa_bits());
         Self {
-            fingerprint,
-            kind,
-            rsa_bits,
+            fingerprint: key.fingerprint(),
+            kind: key.kind().to_owned(),
+            rsa_bits: key.rsa_bits(),
             forced: None,
             ignored: None,
         }
@@ -105,10 +97,10 @@ fn is_over(expiry: &Expiry, now: Timestamp, zone: &TimeZone) -> bool {
     } else {
         (zone.clone(), ZONE_SLACK)
     };
-    expiry
-        .time
-        .to_zoned(zone)
-        .is_ok_and(|until| now.duration_since(until.timestamp()) > slack)
+    match expiry.time.to_zoned(zone) {
+        Ok(until) => now.duration_since(until.timestamp()) > slack,
+        Err(_) => false,
+    }
 }
 
 /// What prevents logins with these keys: a failure if no key is left, else warnings.
@@ -129,21 +121,22 @@ pub(super) fn bars(account: &Account, settings: &Settings, keys: &[OfferedKey]) 
         }
     }
     for (why, keys) in doubtful {
-        bars.push(Bar::warning(format!(
-            "{} may not log in: {why}",
-            named(&keys)
-        )));
+        let text = format!("{} may not log in: {why}", named(&keys));
+        bars.push(Bar::warning(text));
     }
-    let usable = keys.len() - refused.values().map(Vec::len).sum::<usize>();
+    let mut usable = keys.len();
+    for keys in refused.values() {
+        usable -= keys.len();
+    }
     let level = if usable == 0 {
         Level::Failed
     } else {
         Level::Warning
     };
-    bars.extend(refused.into_iter().map(|(why, keys)| Bar {
-        level,
-        text: format!("{} cannot log in: {why}", named(&keys)),
-    }));
+    for (why, keys) in refused {
+        let text = format!("{} cannot log in: {why}", named(&keys));
+        bars.push(Bar { level, text });
+    }
     // Without any key yet, their number is not known.
     let usable = if keys.is_empty() { usize::MAX } else { usable };
     bars.extend(methods_bar(settings, usable));
@@ -151,18 +144,15 @@ pub(super) fn bars(account: &Account, settings: &Settings, keys: &[OfferedKey]) 
 }
 
 fn named(keys: &[&OfferedKey]) -> String {
-    let shown: Vec<String> = keys
-        .iter()
-        .take(SHOWN)
-        .map(|key| format!("{} ({})", key.fingerprint, key.kind))
-        .collect();
-    let more = keys.len().saturating_sub(SHOWN);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    shown.join(", ") + &more
+    let mut shown = Vec::new();
+    for key in keys.iter().take(SHOWN) {
+        shown.push(format!("{} ({})", key.fingerprint, key.kind));
+    }
+    let mut shown = shown.join(", ");
+    if keys.len() > SHOWN {
+        shown.push_str(&format!(" and {} more", keys.len() - SHOWN));
+    }
+    shown
 }
 
 /// Whether sshd would accept one key, and why.
@@ -186,11 +176,10 @@ fn verdict(
     if let Some(file) = revoked.file_with(&key.fingerprint) {
         return KeyVerdict::Refused(format!("sshd's RevokedKeys {file} has it"));
     }
-    let least = ["requiredrsasize", "rsaminsize"]
-        .iter()
-        .find_map(|keyword| settings.value(keyword)?.parse().ok());
-    let least = least.unwrap_or(MIN_RSA_BITS).max(MIN_RSA_BITS);
-    if let Some(bits) = key.rsa_bits.filter(|bits| *bits < least) {
+    let least = least_rsa_bits(settings);
+    if let Some(bits) = key.rsa_bits
+        && bits < least
+    {
         return KeyVerdict::Refused(format!(
             "it has {bits} bits and sshd asks for {least} (RequiredRSASize)"
         ));
@@ -203,6 +192,18 @@ fn verdict(
         return KeyVerdict::Refused(why.to_owned());
     }
     algorithm(settings, &key.kind)
+}
+
+/// The shortest RSA keys that sshd accepts, in bits.
+fn least_rsa_bits(settings: &Settings) -> usize {
+    for keyword in ["requiredrsasize", "rsaminsize"] {
+        if let Some(value) = settings.value(keyword)
+            && let Ok(bits) = value.parse()
+        {
+            return MIN_RSA_BITS.max(bits);
+        }
+    }
+    MIN_RSA_BITS
 }
 
 /// Whether sshd accepts a signature algorithm of the key's type.
@@ -225,10 +226,8 @@ fn algorithm(settings: &Settings, kind: &str) -> KeyVerdict {
     };
     let wanted = algorithms.first().copied().unwrap_or(kind);
     let lacks = format!("sshd's {keyword} does not have {wanted}");
-    match algorithms
-        .iter()
-        .find(|algorithm| in_list(algorithm, accepted))
-    {
+    let mut usable = algorithms.iter();
+    match usable.find(|algorithm| in_list(algorithm, accepted)) {
         Some(first) if *first == wanted || kind != "ssh-rsa" => KeyVerdict::Accepted,
         // Since then sshd names to clients the algorithms that it accepts; before, all that it
         // supports, and clients chose among those.
@@ -242,14 +241,14 @@ fn algorithm(settings: &Settings, kind: &str) -> KeyVerdict {
 
 /// `match_pattern_list` in sshd's match.c.
 fn in_list(algorithm: &str, list: &str) -> bool {
-    let negated = |pattern: &str| {
-        pattern
-            .strip_prefix('!')
-            .is_some_and(|rest| matches_pattern(algorithm, rest))
-    };
-    list.split(',')
-        .any(|pattern| matches_pattern(algorithm, pattern))
-        && !list.split(',').any(negated)
+    let mut found = false;
+    for pattern in list.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(negated) if matches_pattern(algorithm, negated) => return false,
+            _ => found |= matches_pattern(algorithm, pattern),
+        }
+    }
+    found
 }
 
 /// Whether a key is sufficient, or of any use.
