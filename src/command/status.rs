@@ -57,12 +57,10 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     let age = now.duration_since(outcome.finished);
     let fresh = match options.max_age {
         Some(most) => age <= most,
-        None => {
-            age <= MAX_AGE
-                || outcome
-                    .next_cycle
-                    .is_some_and(|next| now.duration_since(next) <= OVERDUE)
-        }
+        None => match outcome.next_cycle {
+            Some(next) if now.duration_since(next) <= OVERDUE => true,
+            _ => age <= MAX_AGE,
+        },
     };
     let printed = if options.json {
         print_json(&StatusJson {
@@ -133,11 +131,10 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
 fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
     let host = Node::read_only();
     let mut all = true;
-    for account in outcome
-        .accounts
-        .iter_mut()
-        .filter(|account| !account.lists_all_in_force())
-    {
+    for account in &mut outcome.accounts {
+        if account.lists_all_in_force() {
+            continue;
+        }
         match keys_in_file(&host, config, account) {
             Ok(keys) => account.in_force = keys,
             Err(fault) => {
@@ -153,13 +150,9 @@ fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
 }
 
 fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Result<KeyList, String> {
-    let is_named = |account: &&AccountConfig| {
-        account
-            .user
-            .as_ref()
-            .is_some_and(|user| user.as_str() == outcome.user)
-    };
-    let (named, others): (Vec<_>, Vec<_>) = config.accounts.iter().partition(is_named);
+    let accounts = config.accounts.iter();
+    let (named, others): (Vec<_>, Vec<_>) =
+        accounts.partition(|account| is_named(account, &outcome.user));
     // Try the others, too: the name service may spell the account differently from the
     // configuration.
     for account in named.into_iter().chain(others) {
@@ -178,18 +171,20 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
         } else {
             account.mode
         };
-        let content = host
-            .read(&target)
-            .map_err(|fault| chain(&fault))?
-            .content
-            .unwrap_or_default();
+        let found = host.read(&target).map_err(|fault| chain(&fault))?;
+        let content = found.content.unwrap_or_default();
         let pinned = pinned_keys(config);
-        return Ok(our_keys(&content, mode)
-            .into_iter()
-            .map(|key| key.marked(&pinned))
-            .collect());
+        let keys = our_keys(&content, mode).into_iter();
+        return Ok(keys.map(|key| key.marked(&pinned)).collect());
     }
     Err(format!("the configuration no longer has {}", outcome.file))
+}
+
+fn is_named(account: &AccountConfig, name: &str) -> bool {
+    match &account.user {
+        Some(user) => user.as_str() == name,
+        None => false,
+    }
 }
 
 /// The pinned keys, so that they can be marked. Empty if their file cannot be read, which each
@@ -205,10 +200,8 @@ fn pinned_keys(config: &Config) -> HashSet<Fingerprint> {
     let Ok((document, _)) = agent::read_pinned(path, &rules) else {
         return HashSet::new();
     };
-    document
-        .keys
-        .iter()
-        .map(|published| published.line.key.fingerprint())
+    let keys = document.keys.iter();
+    keys.map(|published| published.line.key.fingerprint())
         .collect()
 }
 
@@ -220,7 +213,9 @@ fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {
             "the last cycle ended {age} ago, at {finished}: is the service running?"
         ));
     }
-    faults(outcome).iter().for_each(|fault| complain(fault));
+    for fault in faults(outcome) {
+        complain(&fault);
+    }
     if fresh && outcome.status == Status::Ok {
         Exit::Good
     } else {
@@ -231,18 +226,19 @@ fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {
 /// All faults, the most severe first and each once, because accounts share the faults of their
 /// source.
 fn faults(outcome: &Outcome) -> Vec<String> {
-    let node = (outcome.status, &outcome.detail, outcome.code);
-    let sources = outcome
-        .sources
-        .iter()
-        .map(|source| (source.status, &source.detail, source.code));
-    let accounts = outcome
-        .accounts
-        .iter()
-        .map(|account| (account.status, &account.detail, account.code));
+    let mut all = vec![(outcome.status, &outcome.detail, outcome.code)];
+    for source in &outcome.sources {
+        all.push((source.status, &source.detail, source.code));
+    }
+    for account in &outcome.accounts {
+        all.push((account.status, &account.detail, account.code));
+    }
     let mut lines: Vec<String> = Vec::new();
-    for (status, detail, code) in [node].into_iter().chain(sources).chain(accounts) {
-        let line = code.map_or_else(|| detail.clone(), |code| format!("{detail} [{code}]"));
+    for (status, detail, code) in all {
+        let line = match code {
+            Some(code) => format!("{detail} [{code}]"),
+            None => detail.clone(),
+        };
         if status != Status::Ok && !detail.is_empty() && !lines.contains(&line) {
             lines.push(line);
         }
@@ -252,9 +248,8 @@ fn faults(outcome: &Outcome) -> Vec<String> {
 
 /// Parses the option `--max-age`.
 pub(super) fn max_age(text: &str) -> Result<SignedDuration, String> {
-    let age = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(|age| !age.is_negative());
-    age.ok_or_else(|| format!("{text:?} is not a time such as \"10m\""))
+    match text.parse::<SignedDuration>() {
+        Ok(age) if !age.is_negative() => Ok(age),
+        _ => Err(format!("{text:?} is not a time such as \"10m\"")),
+    }
 }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The hex digits after the name of a file that is not complete yet.
 const RANDOM_DIGITS: usize = 16;
@@ -34,71 +34,81 @@ pub(super) fn replace(
     // The directory may belong to a monitor's user, who must not be able to redirect the write with
     // a link under a predictable name. The name ends in no suffix that a collector looks for, and
     // it is unique because `sync` may write at the same time as the service.
-    let new = path.with_file_name(format!(
-        ".{name}.{:016x}",
-        RandomState::new().hash_one(0_u8)
-    ));
+    let random = RandomState::new().hash_one(0_u8);
+    let new = path.with_file_name(format!(".{name}.{random:016x}"));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o644)
         .open(&new)?;
-    let written = || {
-        // Monitors must be able to read it without root, whatever the umask is.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        let mut buffered = BufWriter::new(&mut file);
-        write(&mut buffered)?;
-        buffered.flush()?;
-        fs::rename(&new, path)
-    };
-    written().inspect_err(|_| drop(fs::remove_file(&new)))?;
+    let filled = fill(&mut file, write).and_then(|()| fs::rename(&new, path));
+    if filled.is_err() {
+        let _ = fs::remove_file(&new);
+        return filled;
+    }
     sweep(path, &name);
     Ok(())
 }
 
+fn fill(
+    file: &mut File,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> io::Result<()> {
+    // Monitors must be able to read it without root, whatever the umask is.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    let mut buffered = BufWriter::new(file);
+    write(&mut buffered)?;
+    buffered.flush()
+}
+
 /// Removes what killed runs left beside the file. Errors are ignored: leftovers are never read.
 fn sweep(path: &Path, name: &str) {
-    let modified = |path: &Path| {
-        fs::symlink_metadata(path)
-            .ok()
-            .filter(fs::Metadata::is_file)
-            .and_then(|found| found.modified().ok())
-    };
     // Uses the file system's own clock, which may be that of another machine.
-    let (Some(now), Some(entries)) = (
-        modified(path),
-        path.parent().and_then(|parent| fs::read_dir(parent).ok()),
-    ) else {
+    let Some(now) = modified(path) else {
+        return;
+    };
+    let Some(directory) = path.parent() else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
     for entry in entries.take(SWEEP_LIMIT).flatten() {
-        let leftover = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|found| is_leftover(found, name));
-        let age = || now.duration_since(modified(&entry.path())?).ok();
-        if leftover && age().is_some_and(|age| age > ABANDONED) {
+        let found = entry.file_name();
+        if !is_leftover(&found.to_string_lossy(), name) {
+            continue;
+        }
+        if let Some(modified) = modified(&entry.path())
+            && let Ok(age) = now.duration_since(modified)
+            && age > ABANDONED
+        {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
+/// When a file was written last; `None` for anything but a file.
+fn modified(path: &Path) -> Option<SystemTime> {
+    let found = fs::symlink_metadata(path).ok()?;
+    if !found.is_file() {
+        return None;
+    }
+    found.modified().ok()
+}
+
 fn is_leftover(found: &str, name: &str) -> bool {
-    let random = found
-        .strip_prefix('.')
-        .and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
-    random.is_some_and(|random| {
-        random.len() == RANDOM_DIGITS
-            && random
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    match found.strip_prefix(&format!(".{name}.")) {
+        Some(random) => random.len() == RANDOM_DIGITS && random.bytes().all(is_digit),
+        None => false,
+    }
+}
+
+fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     #[test]

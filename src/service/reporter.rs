@@ -60,18 +60,18 @@ impl<D: Deliver + 'static> Reporter<D> {
 
     /// Applies another configuration. Everything is reported again.
     pub(super) fn configure(&mut self, report: &Report) {
-        let place = |sink: Sink| ReportPlace {
-            outcome: ReportOutcome::new(sink.name()),
-            sink,
-            plan: Reports::new(report.pace),
-            latest: None,
-        };
         self.running = None;
-        self.places = Sink::all(report).into_iter().map(place).collect();
-        self.metrics = report
-            .prometheus
-            .clone()
-            .map(|path| (path, ReportOutcome::new("prometheus")));
+        self.places.clear();
+        for sink in Sink::all(report) {
+            self.places.push(ReportPlace {
+                outcome: ReportOutcome::new(sink.name()),
+                sink,
+                plan: Reports::new(report.pace),
+                latest: None,
+            });
+        }
+        let metrics = report.prometheus.clone();
+        self.metrics = metrics.map(|path| (path, ReportOutcome::new("prometheus")));
     }
 
     /// A cycle has ended.
@@ -80,9 +80,10 @@ impl<D: Deliver + 'static> Reporter<D> {
         if self.places.is_empty() {
             return;
         }
-        let Some(content) = ReportContent::of(outcome).map(Arc::new) else {
+        let Some(content) = ReportContent::of(outcome) else {
             return;
         };
+        let content = Arc::new(content);
         let now = self.now();
         for place in &mut self.places {
             place.plan.say(&content.summary.news(), now, random());
@@ -101,12 +102,13 @@ impl<D: Deliver + 'static> Reporter<D> {
                 self.running = None;
                 return self.ended(at, &content, result, clock());
             }
-            let dues = self
-                .places
-                .iter()
-                .enumerate()
-                .filter_map(|(at, place)| Some((place.plan.due()?, at)));
-            let Some((due, at)) = dues.min() else {
+            let mut dues = Vec::new();
+            for (at, place) in self.places.iter().enumerate() {
+                if let Some(due) = place.plan.due() {
+                    dues.push((due, at));
+                }
+            }
+            let Some((due, at)) = dues.into_iter().min() else {
                 return pending().await;
             };
             sleep_until(self.origin + due.unsigned_abs()).await;
@@ -116,12 +118,14 @@ impl<D: Deliver + 'static> Reporter<D> {
 
     /// The results of the reports.
     pub(super) fn outcomes(&self) -> Vec<ReportOutcome> {
-        let metrics = self.metrics.iter().map(|(_, outcome)| outcome.clone());
-        self.places
-            .iter()
-            .map(|place| place.outcome.clone())
-            .chain(metrics)
-            .collect()
+        let mut outcomes = Vec::new();
+        for place in &self.places {
+            outcomes.push(place.outcome.clone());
+        }
+        if let Some((_, metrics)) = &self.metrics {
+            outcomes.push(metrics.clone());
+        }
+        outcomes
     }
 
     /// Writes the metrics file, whenever the status file changes.
@@ -149,8 +153,10 @@ impl<D: Deliver + 'static> Reporter<D> {
         let sink = place.sink.clone();
         let news = Arc::clone(&content);
         let delivery = async move {
-            let delivered = caught(deliver.deliver(&sink, &news)).await;
-            delivered.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))
+            match caught(deliver.deliver(&sink, &news)).await {
+                Ok(delivered) => delivered,
+                Err(panic) => Err(panic.failure(&sink.name())),
+            }
         };
         self.running = Some((at, content, Box::pin(delivery)));
     }
@@ -164,19 +170,17 @@ impl<D: Deliver + 'static> Reporter<D> {
     ) -> Option<Entry> {
         let elapsed = self.now();
         let place = self.places.get_mut(at)?;
-        match &result {
-            Ok(()) => place
-                .plan
-                .delivered(&content.summary.news(), elapsed, random()),
-            Err(_) => place.plan.failed(elapsed, random()),
+        let mut said = None;
+        if result.is_ok() {
+            let news = content.summary.news();
+            place.plan.delivered(&news, elapsed, random());
+            said = Some(content.said(&place.sink));
+        } else {
+            place.plan.failed(elapsed, random());
         }
         self.counters.report(place.sink.name(), result.is_ok());
-        let said = result.is_ok().then(|| content.said(&place.sink));
-        let entry = note(
-            &mut place.outcome,
-            result.map_err(|fault| fault.to_string()),
-            now,
-        );
+        let result = result.map_err(|fault| fault.to_string());
+        let entry = note(&mut place.outcome, result, now);
         place.outcome.said = said;
         entry
     }
@@ -197,12 +201,8 @@ fn note(known: &mut ReportOutcome, result: Result<(), String>, now: Timestamp) -
                 last_success: Some(now),
                 ..ReportOutcome::new(&name)
             };
-            again.then(|| {
-                Entry::new(
-                    Kind::ReportRecovered,
-                    format!("report arrives again: {name}"),
-                )
-            })
+            let message = format!("report arrives again: {name}");
+            again.then(|| Entry::new(Kind::ReportRecovered, message))
         }
         Err(fault) => {
             let news = known.failures == 0 || !alike(&known.detail, &fault);

@@ -16,7 +16,7 @@ use authkeys_core::key::Fingerprint;
 use authkeys_core::outcome::chain;
 use authkeys_core::publishing::entries::Edits;
 use authkeys_core::publishing::place::Place;
-use authkeys_core::publishing::versions::{Kind, StoredVersion};
+use authkeys_core::publishing::versions::Kind;
 use authkeys_core::publishing::which::since_revoked;
 
 /// What the command takes.
@@ -69,11 +69,8 @@ async fn roll_back(
         complain(&format!("{pinned}: {why}; nothing was written"));
         Exit::Failed
     };
-    let found = progress::shown(
-        &format!("reading {pinned}"),
-        Archive::new(pinned.clone()).read(),
-    )
-    .await;
+    let archive = Archive::new(pinned.clone());
+    let found = progress::shown(&format!("reading {pinned}"), archive.read()).await;
     let found = found.map_err(|fault| failed(&fault))?.published;
     let rules = publisher.judge.rules();
     let old = document::parse(&found.bytes, rules).map_err(|fault| refused(&chain(&fault)))?;
@@ -96,21 +93,12 @@ async fn roll_back(
         }
     }
     let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns);
-    let text = text
-        .and_then(|text| options.renewal.renewed(text))
-        .map_err(|why| refused(&why))?;
-    let again = document::parse(&text, rules).map_err(|fault| refused(&chain(&fault)))?;
+    let text = text.map_err(|why| refused(&why))?;
+    let text = options.renewal.renewed(text).map_err(|why| refused(&why))?;
+    let mut again = document::parse(&text, rules).map_err(|fault| refused(&chain(&fault)))?;
+    again.serial = None;
     let same = document::form(&text) == document::form(before.payload());
-    if same
-        && before.is(
-            &text,
-            &Document {
-                serial: None,
-                ..again
-            },
-            publisher.sign(),
-        )
-    {
+    if same && before.is(&text, &again, publisher.sign()) {
         return Ok(publisher.already(before));
     }
     print(format!(
@@ -119,46 +107,36 @@ async fn roll_back(
         found.version.label
     ));
     let name = pinned.to_string();
-    publisher
-        .publish(
-            before,
-            Proposal {
-                name,
-                text,
-                keeps_signature: false,
-                concerns,
-            },
-        )
-        .await
+    let proposal = Proposal {
+        name,
+        text,
+        keeps_signature: false,
+        concerns,
+    };
+    publisher.publish(before, proposal).await
 }
 
 /// The documents that were published after a version, newest first; the error says why they cannot
 /// be read.
 async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Document>, String> {
     let archive = publisher.target.archive();
-    let listed = progress::shown(
-        &format!("listing {}", publisher.target),
-        archive.versions(Reach::All),
-    )
-    .await;
+    let words = format!("listing {}", publisher.target);
+    let listed = progress::shown(&words, archive.versions(Reach::All)).await;
     let versions = listed.map_err(|fault| described_fault(&fault))?.list;
-    let is_it = |stored: &StoredVersion| stored.id == version;
-    if !versions.iter().any(is_it) {
+    let Some(end) = versions.iter().position(|stored| stored.id == version) else {
         return Err(format!(
             "version {version} is not among those that are listed"
         ));
-    }
+    };
     let mut documents = Vec::new();
-    for stored in versions
-        .iter()
-        .take_while(|stored| !is_it(stored))
-        .filter(|stored| stored.kind == Kind::Document)
-    {
+    for stored in versions.iter().take(end) {
+        if stored.kind != Kind::Document {
+            continue;
+        }
         let reading = archive.read_version(stored);
         let words = format!("reading {}, version {}", publisher.target, stored.id);
-        let found = progress::shown(&words, reading)
-            .await
-            .map_err(|fault| described_fault(&fault))?;
+        let found = progress::shown(&words, reading).await;
+        let found = found.map_err(|fault| described_fault(&fault))?;
         // A document that nodes refused revoked nothing.
         documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
     }

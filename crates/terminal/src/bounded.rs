@@ -1,7 +1,7 @@
 //! Bounded reads of our own files: configuration, state, documents. A FIFO or a huge sparse file in
 //! their place does no harm.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -147,21 +147,22 @@ pub fn read_trusted(path: &Path, limit: u64, user: u32) -> Result<Option<Vec<u8>
 
 /// The same check for a file that is not read here; `false` also if the answer is unknown.
 pub fn writable_by_others(path: &Path, user: u32) -> bool {
-    let owner = |path: &Path| {
-        path.metadata()
-            .ok()
-            .map(|found| (found.uid(), found.mode() & 0o7777))
-    };
-    let file = owner(path);
-    let directory = owner(parent(path));
-    file.zip(directory)
-        .is_some_and(|(file, directory)| open_to_others(file, directory, user))
+    match (path.metadata(), parent(path).metadata()) {
+        (Ok(file), Ok(directory)) => open_to_others(access(&file), access(&directory), user),
+        _ => false,
+    }
+}
+
+/// Owner and permission bits.
+fn access(found: &Metadata) -> (u32, u32) {
+    (found.uid(), found.mode() & 0o7777)
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Reads a regular file of at most `limit` bytes, following links; `None` if the file does not
@@ -188,27 +189,26 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, FileError> {
             kind,
         });
     }
-    let too_large = || FileError::TooLarge {
-        path: path.to_owned(),
-        limit,
-    };
-    if found.len() > limit {
-        return Err(too_large());
+    let mut content = None;
+    if found.len() <= limit {
+        content = all(file, limit).map_err(|source| FileError::io("read", path, source))?;
     }
-    let content = all(file, limit)
-        .map_err(|source| FileError::io("read", path, source))?
-        .ok_or_else(too_large)?;
+    let Some(content) = content else {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    };
     let directory = parent(path);
-    let directory = directory
+    let holder = directory
         .metadata()
         .map_err(|source| FileError::io("look at", directory, source))?;
-    let directory = (directory.uid(), directory.mode() & 0o7777);
     Ok(Some(Bounded {
         content,
         uid: found.uid(),
         gid: found.gid(),
         mode: found.mode() & 0o7777,
-        directory,
+        directory: access(&holder),
     }))
 }
 

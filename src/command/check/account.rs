@@ -7,7 +7,7 @@ use super::{Finding, Level, fault_finding, login};
 use crate::agent::{host_fault, located, obstacle_faults};
 use crate::command::system;
 use crate::host::sshd::NoSettings;
-use crate::host::{Account, Host as _, Node, Place, Target, selinux, strict};
+use crate::host::{Account, Host as _, HostError, Node, Place, Target, selinux, strict};
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::document::{self, Rules};
 use authkeys_core::outcome::{Fault, FaultCode, chain};
@@ -24,26 +24,20 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
                 let found = &target.account;
                 let file = target.path();
                 if let Some((_, other)) = files.iter().find(|(path, _)| *path == file) {
-                    let message = format!(
-                        "{other} has the same file {}; give each its own",
-                        file.display()
-                    );
-                    findings.push(Finding::new(
-                        Level::Failed,
-                        "account",
-                        found.user.as_str(),
-                        message,
-                    ));
+                    let shown = file.display();
+                    let message = format!("{other} has the same file {shown}; give each its own");
+                    let user = found.user.as_str();
+                    findings.push(Finding::new(Level::Failed, "account", user, message));
                 }
                 files.push((file.clone(), found.user.to_string()));
                 findings.extend(reachable(&node, &target));
                 examine(&node, &target, &mut findings);
             }
             Err(fault) => {
-                let who = account
-                    .user
-                    .as_ref()
-                    .map_or("the running user", |user| user.as_str());
+                let who = match &account.user {
+                    Some(user) => user.as_str(),
+                    None => "the running user",
+                };
                 findings.push(fault_finding(&fault, "account", who));
             }
         }
@@ -64,19 +58,18 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     };
     match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
-            let altered = document
-                .altered_comments()
-                .map(|text| format!("; {text}"))
-                .unwrap_or_default();
-            let text = counted(document.keys.len(), "good key") + &altered;
+            let mut text = counted(document.keys.len(), "good key");
+            if let Some(altered) = document.altered_comments() {
+                text.push_str(&format!("; {altered}"));
+            }
             Finding::new(Level::Ok, "pinned_keys", &subject, text)
         }
         Ok((document, _)) => {
-            let bad = document
-                .left_out
-                .iter()
-                .map(|bad| format!("line {}: {}", bad.line, bad.reason));
-            unusable(bad.collect::<Vec<_>>().join("; "))
+            let mut bad = Vec::new();
+            for one in &document.left_out {
+                bad.push(format!("line {}: {}", one.line, one.reason));
+            }
+            unusable(bad.join("; "))
         }
         Err(fault) => unusable(fault),
     }
@@ -101,12 +94,8 @@ pub(super) fn place(account: &Account, file: &Path) -> Place {
 /// Walks to and reads the file like a cycle, and checks whether a write would succeed.
 fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
     let user = target.account.user.as_str();
-    let length = |content: Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
-    let read = node
-        .read(target)
-        .map(|found| found.content.map_or(0, length));
     let mut faults = Vec::new();
-    if let Err(error) = read.and_then(|length| node.preflight(target, length)) {
+    if let Err(error) = writable(node, target) {
         faults.push(host_fault(user, &error));
     } else if let Place::Fragment { .. } = target.place {
         match node.fragments(target) {
@@ -114,18 +103,22 @@ fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
             Err(error) => faults.push(host_fault(user, &error)),
         }
     }
-    if faults.is_empty() {
-        return vec![Finding::new(
-            Level::Ok,
-            "account",
-            user,
-            format!("{} can be managed", target.path().display()),
-        )];
+    let mut findings = Vec::new();
+    for fault in &faults {
+        findings.push(fault_finding(fault, "account", user));
     }
-    faults
-        .iter()
-        .map(|fault| fault_finding(fault, "account", user))
-        .collect()
+    if faults.is_empty() {
+        let message = format!("{} can be managed", target.path().display());
+        findings.push(Finding::new(Level::Ok, "account", user, message));
+    }
+    findings
+}
+
+/// Whether the file could be read, and replaced by one of its length.
+fn writable(node: &Node, target: &Target) -> Result<(), HostError> {
+    let found = node.read(target)?;
+    let length = found.content.unwrap_or_default().len();
+    node.preflight(target, u64::try_from(length).unwrap_or(u64::MAX))
 }
 
 fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
@@ -153,12 +146,10 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
     let reading = settings.reading(target);
     let mut read = Some(target.clone());
     match reading {
-        KeyReading::Itself => findings.push(Finding::new(
-            Level::Ok,
-            "sshd",
-            user,
-            format!("reads {shown}"),
-        )),
+        KeyReading::Itself => {
+            let message = format!("reads {shown}");
+            findings.push(Finding::new(Level::Ok, "sshd", user, message));
+        }
         KeyReading::Made => {
             read = Some(target.made());
             let made = target.made().path();
@@ -169,32 +160,22 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
         KeyReading::Command => {
-            let message = format!(
-                "asks {} for {shown}",
-                settings.command().unwrap_or_default()
-            );
+            let command = settings.command().unwrap_or_default();
+            let message = format!("asks {command} for {shown}");
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
         KeyReading::Others(others) => {
             read = None;
-            findings.push(Finding::new(
-                Level::Failed,
-                "sshd",
-                user,
-                unread(target, &others),
-            ));
+            let message = unread(target, &others);
+            findings.push(Finding::new(Level::Failed, "sshd", user, message));
         }
     }
     findings.extend(logins(node, target, read.as_ref()));
     if settings.is("strictmodes", "yes") {
         let faults = strict::faults(file, account);
         if faults.is_empty() {
-            findings.push(Finding::new(
-                Level::Ok,
-                "strict_modes",
-                user,
-                "would accept it",
-            ));
+            let message = "would accept it";
+            findings.push(Finding::new(Level::Ok, "strict_modes", user, message));
         }
         for fault in faults {
             let level = if fault.debian_accepts {
@@ -217,19 +198,17 @@ fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
         Ok(settings) => settings,
         Err(why) => {
             let message = format!("cannot ask sshd: {why}");
-            return vec![Finding::new(
-                Level::Warning,
-                "login",
-                account.user.as_str(),
-                message,
-            )];
+            let user = account.user.as_str();
+            return vec![Finding::new(Level::Warning, "login", user, message)];
         }
     };
     // A file that cannot be read has been reported already.
-    let content = read
-        .and_then(|read| node.read(read).ok())
-        .and_then(|found| found.content)
-        .unwrap_or_default();
+    let mut content = Vec::new();
+    if let Some(read) = read
+        && let Ok(found) = node.read(read)
+    {
+        content = found.content.unwrap_or_default();
+    }
     let now = authkeys_terminal::clock();
     let keys = login::candidates(&content, now, &system::sshd_zone());
     login::examine(node, account, &settings, &keys, now)
@@ -238,29 +217,31 @@ fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
 /// Checks whether SELinux lets sshd read the file.
 fn label(user: &str, file: &Path) -> Option<Finding> {
     let enforced = selinux::enforced()?;
-    let finding = |level, message: String| Some(Finding::new(level, "selinux", user, message));
+    let level;
+    let message;
     match selinux::check(file) {
-        Ok(None) => finding(
-            Level::Ok,
-            format!("{} has the label of its path", file.display()),
-        ),
+        Ok(None) => {
+            level = Level::Ok;
+            message = format!("{} has the label of its path", file.display());
+        }
         Ok(Some(wrong)) => {
-            let level = if enforced {
+            level = if enforced {
                 Level::Failed
             } else {
                 Level::Warning
             };
             let path = wrong.path.display();
-            finding(
-                level,
-                format!(
-                    "{path} is {}, not {}: `restorecon -RFv {path}`",
-                    wrong.is, wrong.wanted
-                ),
-            )
+            message = format!(
+                "{path} is {}, not {}: `restorecon -RFv {path}`",
+                wrong.is, wrong.wanted
+            );
         }
-        Err(why) => finding(Level::Warning, format!("cannot judge the label: {why}")),
+        Err(why) => {
+            level = Level::Warning;
+            message = format!("cannot judge the label: {why}");
+        }
     }
+    Some(Finding::new(level, "selinux", user, message))
 }
 
 /// Reports other ways to log in that are not affected by revoking a key here.
@@ -272,18 +253,15 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
     // Cycles remove keys from these files that must not be there.
     let ours = |path: &Path| same(path, file) || fragments && same(path, &target.made().path());
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
-    for other in settings
-        .files(account)
-        .iter()
-        .filter(|path| !ours(path) && path.symlink_metadata().is_ok())
-    {
+    for other in settings.files(account) {
+        if ours(&other) || other.symlink_metadata().is_err() {
+            continue;
+        }
         // Read as the account and without following links: a user may have put a device there,
         // which root must not open.
-        match node.read(&Target::new(account.clone(), place(account, other))) {
+        match node.read(&Target::new(account.clone(), place(account, &other))) {
             Ok(found) => {
-                let keys = found
-                    .content
-                    .map_or(0, |content| document::count_keys(&content));
+                let keys = document::count_keys(&found.content.unwrap_or_default());
                 if keys > 0 {
                     warn(format!(
                         "sshd also reads {}, which holds {} that authkeysd does not manage",
@@ -301,20 +279,15 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
             }
         }
     }
-    if let Some(command) = settings
-        .command()
-        .filter(|command| !(fragments && is_ssh_key_dir(command)))
+    if let Some(command) = settings.command()
+        && !(fragments && is_ssh_key_dir(command))
     {
         warn(format!(
             "sshd also asks AuthorizedKeysCommand {command} for keys"
         ));
     }
-    for authority in settings
-        .all("trustedusercakeys")
-        .into_iter()
-        .filter(|file| *file != "none")
-        .take(1)
-    {
+    let mut authorities = settings.all("trustedusercakeys").into_iter();
+    if let Some(authority) = authorities.find(|file| *file != "none") {
         warn(format!(
             "sshd also lets certificates in (TrustedUserCAKeys {authority})"
         ));

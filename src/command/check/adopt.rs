@@ -84,11 +84,10 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
     let mut findings = Vec::new();
     let pullers = pullers::find(Path::new("/"));
     for one in &pullers {
-        let starts = one
-            .script
-            .as_ref()
-            .map(|script| format!(" (see {script})"))
-            .unwrap_or_default();
+        let starts = match &one.script {
+            Some(script) => format!(" (see {script})"),
+            None => String::new(),
+        };
         let message = format!(
             "fetches keys{starts}: {}; take it out once authkeysd is in charge, for the two would undo each other",
             one.text
@@ -109,12 +108,8 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
     }
     let node = Node::read_only();
     let mut accounts = Vec::new();
-    for ((account, block), exclusive) in config
-        .accounts
-        .iter()
-        .zip(block.accounts)
-        .zip(exclusive.accounts)
-    {
+    let both = block.accounts.into_iter().zip(exclusive.accounts);
+    for (account, (block, exclusive)) in config.accounts.iter().zip(both) {
         // An account that cannot be looked up is among the faults.
         let Ok(target) = locate(&node, account) else {
             continue;
@@ -132,10 +127,9 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
 /// Runs a cycle that writes nothing, with every account in that mode.
 fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
     let mut config = config.clone();
-    config
-        .accounts
-        .iter_mut()
-        .for_each(|account| account.mode = mode);
+    for account in &mut config.accounts {
+        account.mode = mode;
+    }
     let cycle = block_on(online::dry_run(config, Remote::by_environment()));
     cycle
         .map_err(|fault| format!("cannot start: {fault}"))?
@@ -149,31 +143,26 @@ fn adopted(
     block: AccountOutcome,
     exclusive: AccountOutcome,
 ) -> Adopted {
-    let prints = |keys: &[KeyShown]| {
-        keys.iter()
-            .map(|key| key.fingerprint)
-            .collect::<BTreeSet<Fingerprint>>()
-    };
     let in_force = prints(&block.in_force);
     let withdrawn = prints(&block.removed);
     let changed = prints(&block.updated);
-    let gone_from = |outcome: &AccountOutcome| prints(&outcome.removed);
-    let gone = gone_from(&block);
-    let all_gone = gone_from(&exclusive);
+    let gone = prints(&block.removed);
+    let all_gone = prints(&exclusive.removed);
     let managed = target.path();
     let mut keys = Vec::new();
     for file in files(node, target) {
         let ours = same(&file, &managed) || matches!(target.place, Place::Fragment { .. });
         for (line, key) in present(node, &target.account, &file) {
             let fingerprint = key.fingerprint;
-            let known = match () {
-                () if in_force.contains(&fingerprint) => KeyInSet::InForce,
-                () if withdrawn.contains(&fingerprint) => KeyInSet::Withdrawn,
-                () => KeyInSet::Unknown,
+            let known = if in_force.contains(&fingerprint) {
+                KeyInSet::InForce
+            } else if withdrawn.contains(&fingerprint) {
+                KeyInSet::Withdrawn
+            } else {
+                KeyInSet::Unknown
             };
-            let stays = |gone: &BTreeSet<Fingerprint>| !ours || !gone.contains(&fingerprint);
-            let block = stays(&gone);
-            let exclusive = stays(&all_gone);
+            let block = !ours || !gone.contains(&fingerprint);
+            let exclusive = !ours || !all_gone.contains(&fingerprint);
             let changes = ours && changed.contains(&fingerprint);
             keys.push(Present {
                 file: file.clone(),
@@ -197,17 +186,18 @@ fn adopted(
     }
 }
 
+fn prints(keys: &[KeyShown]) -> BTreeSet<Fingerprint> {
+    keys.iter().map(|key| key.fingerprint).collect()
+}
+
 /// The managed file, the other fragments, and the files that sshd reads, by its settings and by
 /// default.
 fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
     let mut files = vec![target.path(), target.made().path()];
     if let (Place::Fragment { .. }, Ok(found)) = (&target.place, node.fragments(target)) {
-        files.extend(
-            found
-                .others
-                .iter()
-                .map(|(name, _)| target.path().with_file_name(name)),
-        );
+        for (name, _) in &found.others {
+            files.push(target.path().with_file_name(name));
+        }
     }
     if let Ok(settings) = Settings::of(target.account.user.as_str()) {
         files.extend(settings.files(&target.account));
@@ -224,17 +214,17 @@ fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
 /// The keys in a file and the numbers of their lines. Like a cycle it follows no links.
 fn present(node: &Node, account: &Account, file: &Path) -> Vec<(usize, KeyShown)> {
     let place = place(account, file);
-    let content = node
-        .read(&Target::new(account.clone(), place))
-        .ok()
-        .and_then(|found| found.content);
-    let content = content.unwrap_or_default();
-    let lines = content.split(|b| *b == b'\n').enumerate();
-    lines
-        .filter_map(|(at, line)| {
-            identify(line).map(|f| (at + 1, KeyShown::new(&f.key, &f.comment)))
-        })
-        .collect()
+    let mut keys = Vec::new();
+    let Ok(found) = node.read(&Target::new(account.clone(), place)) else {
+        return keys;
+    };
+    let content = found.content.unwrap_or_default();
+    for (at, line) in content.split(|byte| *byte == b'\n').enumerate() {
+        if let Some(found) = identify(line) {
+            keys.push((at + 1, KeyShown::new(&found.key, &found.comment)));
+        }
+    }
+    keys
 }
 
 impl From<AccountOutcome> for First {
@@ -296,13 +286,13 @@ pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
             );
         }
         for (mode, first) in [("block", &account.block), ("exclusive", &account.exclusive)] {
-            let (added, updated, removed) =
-                (first.added.len(), first.updated.len(), first.removed.len());
-            let counts = format!("adds {added}, changes {updated}, takes {removed} away");
             let what = if first.status == Status::Failed {
                 one_line(&first.detail)
             } else {
-                counts
+                let added = first.added.len();
+                let updated = first.updated.len();
+                let removed = first.removed.len();
+                format!("adds {added}, changes {updated}, takes {removed} away")
             };
             let _ = writeln!(text, "  first sync in {mode}: {what}");
         }

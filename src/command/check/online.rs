@@ -9,20 +9,19 @@ use crate::fetch::{Remote, Sources};
 use crate::host::Node;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
-use authkeys_core::outcome::{Fault, FaultCode, Outcome, SourceOutcome, Status, Subject};
+use authkeys_core::outcome::{FaultCode, Outcome, SourceOutcome, Status, Subject};
 use authkeys_core::report::text;
 use authkeys_core::words::counted;
 
 /// Checks everything. Findings that are in `earlier` already are not reported again.
 pub(super) fn examine(config: &Config, earlier: &[Finding]) -> Vec<Finding> {
-    block_on(examine_all(config, earlier)).unwrap_or_else(|fault| {
-        vec![Finding::new(
-            Level::Failed,
-            "source",
-            "all",
-            format!("cannot start: {fault}"),
-        )]
-    })
+    match block_on(examine_all(config, earlier)) {
+        Ok(findings) => findings,
+        Err(fault) => {
+            let message = format!("cannot start: {fault}");
+            vec![Finding::new(Level::Failed, "source", "all", message)]
+        }
+    }
 }
 
 async fn examine_all(config: &Config, earlier: &[Finding]) -> Vec<Finding> {
@@ -86,43 +85,38 @@ pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
     let gathered = agent.gather_kept(&mut store, &Outcome::new(now, now), intent, now);
     let installed = agent.install(&mut store, gathered, authkeys_terminal::clock);
     let outcome = installed.outcome;
-    let too_new = outcome
-        .faults
-        .iter()
-        .filter(|fault| fault.code == FaultCode::KeyTooNew);
-    let finding = |fault: &Fault| match &fault.subject {
-        Subject::Account(user) => Some(fault_finding(fault, "account", user)),
-        _ => None,
-    };
-    too_new.filter_map(finding).collect()
+    let mut findings = Vec::new();
+    for fault in &outcome.faults {
+        match &fault.subject {
+            Subject::Account(user) if fault.code == FaultCode::KeyTooNew => {
+                findings.push(fault_finding(fault, "account", user));
+            }
+            _ => {}
+        }
+    }
+    findings
 }
 
 fn judged(outcome: &Outcome, earlier: &[Finding]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let of = |source: &SourceOutcome| format!("{}: ", source.source);
     for source in &outcome.sources {
         let subject = &source.source;
-        if !outcome
-            .faults
-            .iter()
-            .any(|fault| fault.subject == Subject::Source(subject.clone()))
-        {
+        let itself = Subject::Source(subject.clone());
+        if !outcome.faults.iter().any(|fault| fault.subject == itself) {
             findings.push(Finding::new(Level::Ok, "source", subject, good(source)));
         }
         let fallback = source.answered_by.as_ref().map(|by| by.warning(subject));
         for text in source.warnings.iter().chain(&fallback) {
-            let text = text.strip_prefix(&of(source)).unwrap_or(text);
+            let text = text.strip_prefix(&format!("{subject}: ")).unwrap_or(text);
             if !earlier.iter().any(|one| one.message == text) {
                 findings.push(Finding::new(Level::Warning, "source", subject, text));
             }
         }
     }
-    for (source, note) in outcome
-        .sources
-        .iter()
-        .flat_map(|one| one.notes.iter().map(move |note| (one, note)))
-    {
-        findings.push(Finding::new(Level::Warning, "source", &source.source, note));
+    for source in &outcome.sources {
+        for note in &source.notes {
+            findings.push(Finding::new(Level::Warning, "source", &source.source, note));
+        }
     }
     for fault in &outcome.faults {
         let (check, subject) = match &fault.subject {
@@ -133,20 +127,18 @@ fn judged(outcome: &Outcome, earlier: &[Finding]) -> Vec<Finding> {
             Subject::State | Subject::Node => ("state", "this node"),
         };
         // The account's file, the pinned keys, the state and the clock have been checked already.
-        let same = |one: &&Finding| one.code == Some(fault.code) && one.check == check;
-        let known = earlier
-            .iter()
-            .filter(same)
-            .any(|one| check != "account" || one.subject == subject);
+        let known = earlier.iter().any(|one| {
+            let same = one.code == Some(fault.code) && one.check == check;
+            same && (check != "account" || one.subject == subject)
+        });
         if !known {
             findings.push(fault_finding(fault, check, subject));
         }
     }
-    for account in outcome
-        .accounts
-        .iter()
-        .filter(|account| account.status == Status::Ok)
-    {
+    for account in &outcome.accounts {
+        if account.status != Status::Ok {
+            continue;
+        }
         let keys = counted(account.in_force.len(), "key");
         let added = account.added.len();
         let changed = account.updated.len();
@@ -164,10 +156,8 @@ fn logins(config: &Config, outcome: &Outcome, earlier: &[Finding]) -> Vec<Findin
     let node = Node::read_only();
     let mut findings = Vec::new();
     for (account, planned) in config.accounts.iter().zip(&outcome.accounts) {
-        let earlier: Vec<&Finding> = earlier
-            .iter()
-            .filter(|one| one.subject == planned.user)
-            .collect();
+        let mut earlier: Vec<&Finding> = earlier.iter().collect();
+        earlier.retain(|one| one.subject == planned.user);
         if planned.in_force.is_empty() || earlier.iter().any(|one| one.level == Level::Failed) {
             continue;
         }
@@ -179,16 +169,12 @@ fn logins(config: &Config, outcome: &Outcome, earlier: &[Finding]) -> Vec<Findin
         let Ok(settings) = Settings::by_origin(&planned.user) else {
             continue;
         };
-        for new in login::examine_keys(
-            &target.account,
-            &settings,
-            &login::published(&planned.in_force),
-        ) {
-            if new.level == Level::Failed || !earlier.iter().any(|one| one.message == new.message) {
-                findings.push(Finding {
-                    message: format!("after the next sync {}", new.message),
-                    ..new
-                });
+        let keys = login::published(&planned.in_force);
+        for mut new in login::examine_keys(&target.account, &settings, &keys) {
+            let known = earlier.iter().any(|one| one.message == new.message);
+            if new.level == Level::Failed || !known {
+                new.message = format!("after the next sync {}", new.message);
+                findings.push(new);
             }
         }
     }
@@ -196,31 +182,20 @@ fn logins(config: &Config, outcome: &Outcome, earlier: &[Finding]) -> Vec<Findin
 }
 
 fn good(source: &SourceOutcome) -> String {
-    let stages = source.stages.iter().map(|one| {
-        format!(
-            "{}{}, version {}",
-            one.stage,
-            text::set(&one.document),
-            one.version
-        )
-    });
-    let documents = match source.stages.is_empty() {
-        true => {
-            let version = source.version.as_deref().unwrap_or_default();
-            format!(
-                "its document is good{}, version {version}",
-                text::set(&source.document)
-            )
+    let mut good = if source.stages.is_empty() {
+        let set = text::set(&source.document);
+        let version = source.version.as_deref().unwrap_or_default();
+        format!("its document is good{set}, version {version}")
+    } else {
+        let mut stages = Vec::new();
+        for one in &source.stages {
+            let set = text::set(&one.document);
+            stages.push(format!("{}{set}, version {}", one.stage, one.version));
         }
-        false => format!(
-            "its documents are good: {}",
-            stages.collect::<Vec<_>>().join("; ")
-        ),
+        format!("its documents are good: {}", stages.join("; "))
     };
-    let signer = source
-        .signer
-        .as_ref()
-        .map(|who| format!(", signed by {who}"))
-        .unwrap_or_default();
-    documents + &signer
+    if let Some(who) = &source.signer {
+        good.push_str(&format!(", signed by {who}"));
+    }
+    good
 }

@@ -21,16 +21,15 @@ pub(super) async fn write(
 ) -> Result<(), Exit> {
     let writing = target.write(last, before.published.as_ref());
     let written = progress::shown(&format!("writing {target}"), writing).await;
+    let mut version = "";
+    let mut overwrote = None;
     if let Ok(written) = &written {
-        written
-            .warnings
-            .iter()
-            .for_each(|warning| complain(&format!("warning: {warning}")));
+        for warning in &written.warnings {
+            complain(&format!("warning: {warning}"));
+        }
+        version = &written.version;
+        overwrote = written.overwrote.as_deref();
     }
-    let (version, overwrote) = match &written {
-        Ok(written) => (written.version.as_str(), written.overwrote.as_deref()),
-        Err(_) => ("", None),
-    };
     let reading = read_back(target, last, written.is_ok());
     let found = progress::shown(&format!("reading {target} back"), reading).await;
     let ours = matches!(&found, Ok(Some(found)) if found.bytes.as_slice() == last);
@@ -49,27 +48,28 @@ pub(super) async fn write(
                 }));
             }
             let found = found.ok().flatten();
-            let same = found
-                .as_ref()
-                .zip(before.published.as_ref())
-                .is_some_and(|(now, then)| now.version == then.version);
-            if same {
+            if let (Some(now), Some(then)) = (&found, &before.published)
+                && now.version == then.version
+            {
                 complain(&format!(
                     "{target}: the write was refused, although nothing changed there; publish again"
                 ));
                 return Err(Exit::Failed);
             }
-            let what = found.map_or(String::new(), |found| {
-                format!(" (now {})", described(&found))
-            });
+            let what = match &found {
+                Some(found) => format!(" (now {})", described(found)),
+                None => String::new(),
+            };
             complain(&format!(
                 "{target}: somebody else published meanwhile{what}; nothing was overwritten: look at it, then publish again"
             ));
             return Err(Exit::Failed);
         }
         Err(NotWritten::Unclear) => {
-            let found = found.ok().flatten();
-            let what = found.map_or("nothing".to_owned(), |found| described(&found));
+            let what = match &found {
+                Ok(Some(found)) => described(found),
+                _ => "nothing".to_owned(),
+            };
             complain(&format!(
                 "{target}: an attempt to write got no answer, and {what} is there now: somebody else published meanwhile, \
                  before us or over what we wrote; look at it and at the version before it, then publish again"
@@ -77,11 +77,10 @@ pub(super) async fn write(
             return Err(Exit::Failed);
         }
         Err(NotWritten::Failed(fault)) => {
-            let first = before
-                .denied
-                .as_ref()
-                .filter(|_| fault.class == Class::Denied);
-            return Err(failed(first.unwrap_or(fault)));
+            return Err(failed(match &before.denied {
+                Some(denied) if fault.class == Class::Denied => denied,
+                _ => fault,
+            }));
         }
         Ok(_) => match found {
             Err(fault) => {
@@ -91,9 +90,13 @@ pub(super) async fn write(
                 return Err(failed(&fault));
             }
             Ok(found) => {
-                let what = found.as_ref().map_or("nothing".to_owned(), described);
-                let serial = found.and_then(|found| serial_of(&found.bytes));
-                if serial.is_none_or(|serial| Some(serial) <= draft.document.serial) {
+                let mut what = "nothing".to_owned();
+                let mut serial = None;
+                if let Some(found) = &found {
+                    what = described(found);
+                    serial = serial_of(&found.bytes);
+                }
+                if serial.is_none() || serial <= draft.document.serial {
                     complain(&format!(
                         "{target}: version {version} was written, but {what} is there now: somebody else wrote over it; \
                          look at both, then publish again"
@@ -150,7 +153,9 @@ async fn read_back(
 }
 
 fn described(published: &Published) -> String {
-    let serial =
-        serial_of(&published.bytes).map_or(String::new(), |serial| format!("serial {serial}, "));
-    format!("{serial}version {}", published.version.label)
+    let version = &published.version.label;
+    match serial_of(&published.bytes) {
+        Some(serial) => format!("serial {serial}, version {version}"),
+        None => format!("version {version}"),
+    }
 }

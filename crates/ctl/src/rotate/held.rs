@@ -52,33 +52,30 @@ impl SecretContent {
             has_no_version: stages.labels.is_empty(),
             ..Self::default()
         };
-        let bad =
-            |stage: &str, why: String| Halt::failed(format!("secret {secret}, {stage}: {why}"));
         if let Some(version) = &stages.current {
             held.current_version = Some(version.id.clone());
             held.current_value = version.value.clone();
-            held.current = holder(version).map_err(|why| bad("AWSCURRENT", why))?;
+            held.current = holder(version)
+                .map_err(|why| Halt::failed(format!("secret {secret}, AWSCURRENT: {why}")))?;
         }
-        match &stages.pending {
-            Some(version) if stages.current.as_ref().map(|it| &it.id) == Some(&version.id) => {
-                held.pending_label_on_current = Some(version.id.clone());
-            }
-            // A finished rotation left the label behind: the key before the current one must not
-            // come back.
-            Some(version) if stages.previous.as_ref().map(|it| &it.id) == Some(&version.id) => {}
-            Some(version) => {
-                held.pending = holder(version).map_err(|why| bad("AWSPENDING", why))?;
+        if let Some(pending) = &stages.pending {
+            if is_version(&stages.current, &pending.id) {
+                held.pending_label_on_current = Some(pending.id.clone());
+            } else if is_version(&stages.previous, &pending.id) {
+                // A finished rotation left the label behind: the key before the current one must
+                // not come back.
+            } else {
+                held.pending = holder(pending)
+                    .map_err(|why| Halt::failed(format!("secret {secret}, AWSPENDING: {why}")))?;
                 if held.pending.is_none() {
-                    held.empty_pending = Some(version.id.clone());
+                    held.empty_pending = Some(pending.id.clone());
                 }
             }
-            None => {}
         }
-        // An old value that is not a key pair is ignored.
-        held.previous = stages
-            .previous
-            .as_ref()
-            .and_then(|version| holder(version).ok().flatten());
+        if let Some(previous) = &stages.previous {
+            // An old value that is not a key pair is ignored.
+            held.previous = holder(previous).unwrap_or_default();
+        }
         Ok(held)
     }
 
@@ -95,39 +92,45 @@ impl SecretContent {
 
     /// The pending version, with or without a value.
     pub(super) fn pending_version(&self) -> Option<&str> {
-        let with_value = self.pending.as_ref().map(|holder| holder.version.as_str());
-        with_value.or(self.empty_pending.as_deref())
+        match &self.pending {
+            Some(holder) => Some(&holder.version),
+            None => self.empty_pending.as_deref(),
+        }
     }
 
     /// The key of the version before the current one, if it differs.
     pub(super) fn old(&self) -> Option<Fingerprint> {
-        self.older().map(|holder| holder.key)
+        Some(self.older()?.key)
     }
 
     /// The line of that key.
     pub(super) fn old_line(&self) -> Option<&KeyLine> {
-        self.older().map(|holder| &holder.line)
+        Some(&self.older()?.line)
     }
 
     /// That key as stored in the secret.
     pub(super) fn old_public(&self) -> Option<String> {
-        self.older().map(|holder| holder.public.clone())
+        Some(self.older()?.public.clone())
     }
 
     fn older(&self) -> Option<&Holder> {
-        let in_use = [self.current.as_ref(), self.pending.as_ref()];
         let previous = self.previous.as_ref()?;
-        let is_in_use = in_use
-            .into_iter()
-            .flatten()
-            .any(|holder| holder.key == previous.key);
-        (!is_in_use).then_some(previous)
+        for in_use in [&self.current, &self.pending].into_iter().flatten() {
+            if in_use.key == previous.key {
+                return None;
+            }
+        }
+        Some(previous)
     }
 }
 
+fn is_version(version: &Option<SecretVersion>, id: &str) -> bool {
+    matches!(version, Some(version) if version.id == id)
+}
+
 fn holder(version: &SecretVersion) -> Result<Option<Holder>, String> {
-    let text = |fault: BadKeyPair| fault.to_string();
-    let Some(pair) = KeyPair::read(&version.value).map_err(text)? else {
+    let pair = KeyPair::read(&version.value).map_err(|fault: BadKeyPair| fault.to_string())?;
+    let Some(pair) = pair else {
         return Ok(None);
     };
     let line = KeyLine::from_parts(&pair.public, &[], &LineRules::default())
