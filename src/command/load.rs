@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, complain, system};
 use crate::agent::read_signers;
-use crate::service::Setup;
+use crate::service::ServiceSetup;
 use authkeys_core::config::{Config, ConfigFault};
 use authkeys_core::fault::FaultCode;
 use authkeys_core::verify::Signers;
@@ -95,10 +95,10 @@ pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
 }
 
 /// The configuration with the directories that it and the environment name.
-pub(super) fn setup(config: Config) -> Setup {
+pub(super) fn setup(config: Config) -> ServiceSetup {
     let state = state_directory(&config);
     let runtime = runtime_directory(&config);
-    Setup {
+    ServiceSetup {
         config,
         state,
         runtime,

@@ -61,7 +61,7 @@ enum Command {
     Check(Check),
     /// Show what the last cycle did; exit 0 only if it was lately, all is well, and the service was
     /// not stopped since
-    Status(Status),
+    Status(StatusOptions),
     /// Explain the code of a message, such as AK010: what it means, and what to do
     Explain(Explain),
     /// What the unit runs before the service: whether /root is in its sandbox
@@ -99,7 +99,7 @@ struct Check {
 }
 
 #[derive(Debug, Args)]
-struct Status {
+struct StatusOptions {
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,

@@ -7,11 +7,11 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Exit, Status as Options, colour, complain, load, print, print_json};
+use super::{Exit, StatusOptions, colour, complain, load, print, print_json};
 use crate::agent;
 use crate::host::{Host as _, Node};
 use crate::report::{presence, status_file};
-use crate::service::Setup;
+use crate::service::ServiceSetup;
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::document::Rules;
 use authkeys_core::key::Fingerprint;
@@ -25,8 +25,8 @@ const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Runs the command.
-pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let Setup {
+pub(super) fn run(path: &Path, options: &StatusOptions) -> Exit {
+    let ServiceSetup {
         config,
         runtime: directory,
         ..

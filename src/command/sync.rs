@@ -11,7 +11,7 @@ use crate::agent::{Agent, Intent};
 use crate::fetch::{Remote, Sources};
 use crate::host::{Node, preflight};
 use crate::report::{beside, journal, status_file};
-use crate::service::Setup;
+use crate::service::ServiceSetup;
 use crate::state::{StateError, Store};
 use authkeys_core::config::{Config, Report};
 use authkeys_core::history::{History, RIVALRY};
@@ -33,7 +33,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     if let Err(exit) = load::signers_or_exit(&config) {
         return exit;
     }
-    let Setup {
+    let ServiceSetup {
         config,
         state,
         runtime,

@@ -1,6 +1,6 @@
 //! Fetches earlier than scheduled: after a nudge, and on demand.
 
-use super::{Service, Setup};
+use super::{Service, ServiceSetup};
 use crate::host::Host;
 use crate::report::journal;
 use authkeys_core::nudge::News;
@@ -15,7 +15,7 @@ where
     F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
-    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+    L: Fn() -> Result<ServiceSetup, String> + Send + Sync + 'static,
 {
     /// Handles the result of a look at the tag. A fetch that is under way does not count, because
     /// it may have asked before the tag was set.

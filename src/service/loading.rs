@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::{Instant, timeout_at};
 
-use super::Setup;
+use super::ServiceSetup;
 
 /// How long a reload waits for the file, which has 1 MiB at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const NO_ANSWER: &str = "it cannot be read: its file system does not answer";
 
-type Answer = Result<Setup, String>;
+type Answer = Result<ServiceSetup, String>;
 
 /// Reads the configuration, once at a time: while a read hangs, no second one is started.
 pub(super) struct Loading<L> {

@@ -71,7 +71,7 @@ const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A configuration, and the directories that it and the environment name.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct ServiceSetup {
     /// The configuration.
     pub config: Config,
     /// The state directory.
@@ -110,7 +110,7 @@ pub struct Parts<F, H, D, L> {
 /// The running service.
 #[derive(Debug)]
 pub struct Service<F, H, D, L> {
-    setup: Setup,
+    setup: ServiceSetup,
     agent: Arc<Agent<Noted<Requests>, Noted<H>>>,
     flights: Flights<F>,
     worker: Worker,
@@ -151,10 +151,10 @@ where
     F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
-    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+    L: Fn() -> Result<ServiceSetup, String> + Send + Sync + 'static,
 {
     /// Sets everything up. Nothing runs yet.
-    pub fn new(parts: Parts<F, H, D, L>, setup: Setup) -> Self {
+    pub fn new(parts: Parts<F, H, D, L>, setup: ServiceSetup) -> Self {
         let Parts {
             fetch,
             host,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Service, Setup, timing};
+use super::{Service, ServiceSetup, timing};
 use crate::agent::Agent;
 use crate::host::Host;
 use crate::report::journal;
@@ -17,10 +17,10 @@ where
     F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
-    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+    L: Fn() -> Result<ServiceSetup, String> + Send + Sync + 'static,
 {
     /// Applies the configuration that was read again. Runs a cycle whether it is valid or not.
-    pub(super) fn reload(&mut self, read: Result<Setup, String>) {
+    pub(super) fn reload(&mut self, read: Result<ServiceSetup, String>) {
         match read {
             Ok(setup) => {
                 let fetch = self.agent.fetch.clone();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use super::cycle::CycleRun;
 use super::progress::Turn;
-use super::{Service, Setup, timing};
+use super::{Service, ServiceSetup, timing};
 use crate::host::Host;
 use crate::report::journal;
 use authkeys_core::origin::Fetch;
@@ -34,7 +34,7 @@ where
     F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
-    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+    L: Fn() -> Result<ServiceSetup, String> + Send + Sync + 'static,
 {
     pub(super) fn begin(&mut self, act: Act) -> Running {
         let turn = Turn::default();

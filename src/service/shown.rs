@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Service, Setup};
+use super::{Service, ServiceSetup};
 use crate::host::Host;
 use crate::report::beside::{Written, no_answer};
 use crate::report::{journal, presence, status_file};
@@ -18,7 +18,7 @@ where
     F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
-    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+    L: Fn() -> Result<ServiceSetup, String> + Send + Sync + 'static,
 {
     pub(super) fn write_status(&mut self) {
         let Some(outcome) = self.history.last() else {

@@ -41,9 +41,9 @@ const PROGRAM: &str = "authkeysctl";
 /// Checks, signs and publishes the key sets that authkeysd keeps nodes equal to.
 #[derive(Debug, Parser)]
 #[command(name = "authkeysctl", version, after_help = EXIT_CODES)]
-struct Cli {
+struct CtlCli {
     #[command(subcommand)]
-    command: Command,
+    command: CtlCommand,
 }
 
 const EXIT_CODES: &str = "\
@@ -58,7 +58,7 @@ Exit codes:
 AWS credentials, region and endpoints come from where the AWS CLI finds them: AWS_PROFILE, AWS_REGION and so on.";
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CtlCommand {
     /// What a node would say of a document: its keys, windows and faults, and what may not be meant
     Lint(Lint),
     /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would
@@ -172,7 +172,7 @@ the next one. When nodes are missing, nothing is promoted, and the exit status i
 
 /// The definition of the command line, for the man page and shell completions.
 pub fn table() -> clap::Command {
-    Cli::command()
+    CtlCli::command()
 }
 
 /// Runs one command line and returns the exit code.
@@ -182,23 +182,23 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     if let Some(guard) = using::guard::AgentGuard::parse(&arguments) {
         return guard.run().unwrap_or_else(|exit| exit);
     }
-    terminal::run(PROGRAM, arguments.into_iter(), |cli: Cli| {
+    terminal::run(PROGRAM, arguments.into_iter(), |cli: CtlCli| {
         let done = match cli.command {
-            Command::Lint(options) => lint::run(&options),
-            Command::Sign(options) => sign::run(&options),
-            Command::Signer(options) => signer::run(&options),
-            Command::Fleet(options) => fleet::run(&options),
-            Command::Ssh(options) => using::run_ssh(&options),
-            Command::Agent(options) => using::run_agent(&options),
-            Command::Verify(options) => verify::run(&options),
-            Command::Publish(options) => publish::run(&options),
-            Command::Show(options) => show::run(&options),
-            Command::History(options) => history::run(&options),
-            Command::Diff(options) => diff::run(&options),
-            Command::Rollback(options) => rollback::run(&options),
-            Command::Rotate(options) => rotate::run(&options),
-            Command::Grant(options) => grant::run(&options),
-            Command::Revoke(options) => revoke::run(&options),
+            CtlCommand::Lint(options) => lint::run(&options),
+            CtlCommand::Sign(options) => sign::run(&options),
+            CtlCommand::Signer(options) => signer::run(&options),
+            CtlCommand::Fleet(options) => fleet::run(&options),
+            CtlCommand::Ssh(options) => using::run_ssh(&options),
+            CtlCommand::Agent(options) => using::run_agent(&options),
+            CtlCommand::Verify(options) => verify::run(&options),
+            CtlCommand::Publish(options) => publish::run(&options),
+            CtlCommand::Show(options) => show::run(&options),
+            CtlCommand::History(options) => history::run(&options),
+            CtlCommand::Diff(options) => diff::run(&options),
+            CtlCommand::Rollback(options) => rollback::run(&options),
+            CtlCommand::Rotate(options) => rotate::run(&options),
+            CtlCommand::Grant(options) => grant::run(&options),
+            CtlCommand::Revoke(options) => revoke::run(&options),
         };
         done.unwrap_or_else(|exit| exit)
     })

@@ -37,7 +37,7 @@ pub use needs::{STRANGER, has, has_root_and, is_root, run, skipped, try_run};
 pub use paths::{checkout, program, scratch};
 pub use service::{Manager, Service, eventually};
 pub use setup::{
-    Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of,
+    AccountSetup, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of,
     somebody_else, stand_in,
 };
 pub use tools::{SSH_KEY_DIR, Tool, UPDATE_SSH_KEYS};

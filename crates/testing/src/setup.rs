@@ -142,7 +142,7 @@ pub fn outcome_of(command: &mut Command) -> Run {
 
 /// One `[[account]]` of a `Setup`; `extra` has further lines of its table.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct AccountSetup {
     /// The value of `user`.
     pub user: String,
     /// Further lines of its table.
@@ -160,7 +160,7 @@ pub struct Setup {
     /// Further top-level lines of the configuration.
     pub top: String,
     /// The accounts, in order.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<AccountSetup>,
     /// Further tables, after the accounts.
     pub tables: String,
     /// Variables to add to the clean environment of the program.
@@ -201,7 +201,7 @@ impl Setup {
 
     /// Adds an account; `extra` has further lines of its table, such as `mode = "exclusive"`.
     pub fn account(mut self, user: &str, extra: &str) -> Self {
-        self.accounts.push(Account {
+        self.accounts.push(AccountSetup {
             user: user.to_owned(),
             extra: extra.to_owned(),
         });

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 /// One instance, as DescribeInstances reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Instance {
+pub struct Ec2Instance {
     /// `i-...`.
     pub id: String,
     /// The account that owns it.
@@ -29,7 +29,7 @@ pub struct Instance {
 /// One page of DescribeInstances: the instances, and the token of the next page.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct InstancePage {
-    pub(super) instances: Vec<Instance>,
+    pub(super) instances: Vec<Ec2Instance>,
     pub(super) next: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn page(body: &str) -> Result<InstancePage, XmlDecodeError> {
 }
 
 /// The instances that one call started; they share the account.
-fn reserved(mut reservation: ScopedDecoder<'_, '_>) -> Result<Vec<Instance>, XmlDecodeError> {
+fn reserved(mut reservation: ScopedDecoder<'_, '_>) -> Result<Vec<Ec2Instance>, XmlDecodeError> {
     let mut account = String::new();
     let mut instances = Vec::new();
     while let Some(mut part) = reservation.next_tag() {
@@ -101,8 +101,8 @@ fn no_xml(sign: char) -> bool {
     sign < ' ' && !matches!(sign, '\t' | '\n' | '\r') || matches!(sign, '\u{fffe}' | '\u{ffff}')
 }
 
-fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Instance, XmlDecodeError> {
-    let mut instance = Instance::default();
+fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Ec2Instance, XmlDecodeError> {
+    let mut instance = Ec2Instance::default();
     let mut private_name = String::new();
     while let Some(mut part) = item.next_tag() {
         match part.start_el().local() {

@@ -15,7 +15,7 @@ mod answer;
 mod fault;
 mod query;
 
-pub use answer::Instance;
+pub use answer::Ec2Instance;
 pub use query::Ec2Filter;
 
 const EC2: AwsService = AwsService {
@@ -129,7 +129,7 @@ impl Ec2 {
     }
 
     /// Every instance that matches all filters, from all pages.
-    pub async fn instances(&self, filters: &[Ec2Filter]) -> Result<Vec<Instance>, FetchError> {
+    pub async fn instances(&self, filters: &[Ec2Filter]) -> Result<Vec<Ec2Instance>, FetchError> {
         let call = Call {
             source: "fleet".to_owned(),
             operation: "EC2 DescribeInstances",
@@ -171,7 +171,7 @@ impl Ec2 {
         ids: &[String],
         filters: &[Ec2Filter],
         known: usize,
-    ) -> Result<Vec<Instance>, FetchError> {
+    ) -> Result<Vec<Ec2Instance>, FetchError> {
         let mut found = Vec::new();
         if ids.len().div_ceil(MOST_VALUES) > known.div_ceil(PAGE) {
             found = self.instances(filters).await?;

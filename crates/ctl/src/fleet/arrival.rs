@@ -14,7 +14,7 @@ use super::watch::Watcher;
 use super::{Selection, WatchNodes as _, no_node, view, wanted};
 use authkeys_aws::client::retry::RandomJitter;
 use authkeys_aws::client::{Aws, Limits};
-use authkeys_aws::ec2::{self, Ec2, Instance};
+use authkeys_aws::ec2::{self, Ec2, Ec2Instance};
 use authkeys_core::document::Document;
 use authkeys_core::fleet::Fleet;
 use authkeys_core::origin::FetchError;
@@ -148,7 +148,7 @@ impl<'a> Nodes<'a> {
     }
 }
 
-fn address(instance: &Instance, kind: AddressKind) -> String {
+fn address(instance: &Ec2Instance, kind: AddressKind) -> String {
     match kind {
         AddressKind::Private => instance.private_address.clone(),
         AddressKind::Public => instance.public_address.clone(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Selection, complain, running, wanted};
 use crate::progress;
 use authkeys_aws::client::Limits;
-use authkeys_aws::ec2::{Ec2, Instance};
+use authkeys_aws::ec2::{Ec2, Ec2Instance};
 use authkeys_core::document::Document;
 use authkeys_core::fleet::{Filter, table};
 use authkeys_core::origin::FetchError;
@@ -74,7 +74,7 @@ async fn set(
     let all = instances.len();
     let ids: Vec<&str> = instances
         .iter()
-        .map(|Instance { id, .. }| id.as_str())
+        .map(|Ec2Instance { id, .. }| id.as_str())
         .collect();
     let tagged = ec2.tag_all(&ids, tags).await;
     match tagged {

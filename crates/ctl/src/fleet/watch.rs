@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Selection, WatchNodes, running};
 use authkeys_aws::client::{Aws, Limits};
-use authkeys_aws::ec2::{self, Ec2, Instance};
+use authkeys_aws::ec2::{self, Ec2, Ec2Instance};
 use authkeys_aws::objects::Objects;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::fleet::{Filter, Node, Scope, Word};
@@ -24,7 +24,7 @@ pub(super) struct Watcher {
     selected: Vec<Filter>,
     place: Option<String>,
     /// The instances that the last look found, by id.
-    seen: BTreeMap<String, Instance>,
+    seen: BTreeMap<String, Ec2Instance>,
 }
 
 impl Watcher {
@@ -46,14 +46,14 @@ impl Watcher {
         }
     }
 
-    fn remember(&mut self, instances: Vec<Instance>) {
+    fn remember(&mut self, instances: Vec<Ec2Instance>) {
         for instance in instances {
             self.seen.insert(instance.id.clone(), instance);
         }
     }
 
     /// The instances that the last look found, if EC2 was asked.
-    pub(super) fn instances(&self) -> impl Iterator<Item = &Instance> {
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Ec2Instance> {
         self.seen.values()
     }
 
@@ -78,7 +78,7 @@ impl Watcher {
     }
 
     /// What is known about each instance. Where report objects are read, they take precedence.
-    fn instance_nodes(&self, instances: &[Instance], reports: Option<Vec<Node>>) -> Vec<Node> {
+    fn instance_nodes(&self, instances: &[Ec2Instance], reports: Option<Vec<Node>>) -> Vec<Node> {
         let mut nodes = Vec::new();
         for instance in instances {
             let tags = instance.tags.iter();
