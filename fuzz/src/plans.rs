@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use authkeys_core::document::{self, Document};
 use authkeys_core::key::{Fingerprint, KeyLine, identify};
 use authkeys_core::plan::{
-    Desired, Entry, ExpiryForm, Layer, Mode, Moment, Plan, add_pinned, desired, plan,
+    Desired, DesiredEntry, ExpiryForm, Layer, Mode, Moment, Plan, add_pinned, desired, plan,
 };
 use authkeys_core::user::UserName;
 use jiff::Timestamp;
@@ -63,8 +63,8 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
             ExpiryForm::Utc,
         );
         let alone = desired(&[document.into()], &[], &[&user], &at, ExpiryForm::Utc);
-        let revoked = |entry: &&Entry| pending.revoked.contains(&entry.key.fingerprint());
-        let kept: Vec<&Entry> = alone
+        let revoked = |entry: &&DesiredEntry| pending.revoked.contains(&entry.key.fingerprint());
+        let kept: Vec<&DesiredEntry> = alone
             .entries
             .iter()
             .filter(|entry| !revoked(entry))

@@ -26,8 +26,8 @@ pub(super) fn sshd_zone() -> TimeZone {
 }
 
 /// The name of this node in reports if it is not an instance.
-pub(super) fn host() -> object::Node {
-    object::Node::host(&identity(), &host_name())
+pub(super) fn host() -> object::ReportedNode {
+    object::ReportedNode::host(&identity(), &host_name())
 }
 
 /// Identifies this node as long as no instance is known: the machine id, or else the host name.

@@ -14,7 +14,7 @@ use authkeys_core::nudge::Sight;
 use authkeys_core::origin::instance::{Instance, NoInstance};
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versions};
 use authkeys_core::report::delivery::{Deliver, ReportContent, Sink};
-use authkeys_core::report::object::{self, Node};
+use authkeys_core::report::object::{self, ReportedNode};
 use authkeys_core::report::tags::tags;
 use authkeys_core::schedule::Backoff;
 use authkeys_core::wire::{Answer, Frame, MayTag, Request, answer};
@@ -265,18 +265,18 @@ impl Fetch for Remote {
 pub struct RemoteReports {
     remote: Remote,
     /// The node's name if it is not an EC2 instance.
-    host: Node,
+    host: ReportedNode,
 }
 
 impl RemoteReports {
     /// Sends reports through `remote`.
-    pub fn new(remote: Remote, host: Node) -> Self {
+    pub fn new(remote: Remote, host: ReportedNode) -> Self {
         Self { remote, host }
     }
 
-    async fn node(&self) -> Result<Node, FetchError> {
+    async fn node(&self) -> Result<ReportedNode, FetchError> {
         match self.remote.instance(false).await {
-            Ok(instance) => Ok(Node::instance(
+            Ok(instance) => Ok(ReportedNode::instance(
                 &instance.id,
                 &instance.region,
                 &instance.account,

@@ -38,7 +38,7 @@ use authkeys_core::origin::Fetch;
 use authkeys_core::report::delivery::Deliver;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
-use authkeys_core::schedule::{Act, Node, Planner, Timing};
+use authkeys_core::schedule::{Act, NodePosition, Planner, Timing};
 
 use alarm::Alarm;
 use cycle::Memory;
@@ -381,6 +381,6 @@ fn timing(config: &Config, identity: &str) -> Timing {
     Timing {
         schedule: config.schedule.clone(),
         splay: config.splay,
-        node: Node::new(identity, &source),
+        node: NodePosition::new(identity, &source),
     }
 }

@@ -6,7 +6,7 @@ use authkeys_core::outcome::{FaultCode, Outcome, Status};
 use authkeys_core::report::entries::entries;
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::metrics;
-use authkeys_core::report::object::{self, Node};
+use authkeys_core::report::object::{self, ReportedNode};
 use authkeys_core::report::summary::Summary;
 use authkeys_core::report::tags::{TagNames, tags};
 use authkeys_core::report::text::{self, Colour};
@@ -100,7 +100,7 @@ fn f59_everybody_is_told_which_source_a_key_came_from() {
     let summary = Summary::of(&outcome).unwrap();
     assert_eq!(summary.keyset, "team-a/1 team-b/1");
     assert_eq!(summary.digest.len(), 16 + 1 + 16);
-    let object = object::render(&summary, &outcome, &Node::host("id", "web-1"));
+    let object = object::render(&summary, &outcome, &ReportedNode::host("id", "web-1"));
     let object: serde_json::Value = serde_json::from_slice(&object).unwrap();
     assert_eq!(object["accounts"][0]["documents"][1]["source"], TEAM_B);
     assert_eq!(object["accounts"][0]["documents"][1]["serial"], 1);

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use authkeys_core::schedule::{Node, Schedule, Splay, Timing};
+use authkeys_core::schedule::{NodePosition, Schedule, Splay, Timing};
 use authkeys_testing::imds::Imds;
 use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Manager, Run, Service, Setup, eventually, lab, me, somebody_else};
@@ -203,7 +203,7 @@ fn f08_the_phase_in_the_interval_is_the_instances_own() {
     let timing = Timing {
         schedule,
         splay: Splay::default(),
-        node: Node::new(ID, &setup.source),
+        node: NodePosition::new(ID, &setup.source),
     };
     eventually("its own phase", || next() == Some(timing.next(now)));
 }

@@ -12,14 +12,14 @@ const DIGITS: usize = 16;
 /// who may set tags does not reach the installer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Mark(String);
+pub struct NudgeMark(String);
 
 /// A text is not a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a mark that is not {DIGITS} hex digits")]
 pub struct NoMark;
 
-impl Mark {
+impl NudgeMark {
     /// The mark of a tag's value, whatever the value is.
     pub fn of(value: &str) -> Self {
         let hash = Sha256::digest(value);
@@ -28,7 +28,7 @@ impl Mark {
     }
 }
 
-impl TryFrom<String> for Mark {
+impl TryFrom<String> for NudgeMark {
     type Error = NoMark;
 
     fn try_from(text: String) -> Result<Self, NoMark> {
@@ -43,8 +43,8 @@ impl TryFrom<String> for Mark {
     }
 }
 
-impl From<Mark> for String {
-    fn from(mark: Mark) -> Self {
+impl From<NudgeMark> for String {
+    fn from(mark: NudgeMark) -> Self {
         mark.0
     }
 }
@@ -58,7 +58,7 @@ pub enum Sight {
     /// The instance has the tag.
     Present {
         /// The value's mark.
-        mark: Mark,
+        mark: NudgeMark,
     },
     /// The tag cannot be read, and retrying will not help.
     Unreadable {
@@ -97,7 +97,7 @@ pub struct Watch {
     /// The last sight.
     known: Option<Sight>,
     /// The value that was last acted on.
-    mark: Option<Mark>,
+    mark: Option<NudgeMark>,
     /// A fetch has started since this watch began.
     fetched: bool,
     /// It was reported that nudges cannot be seen.
@@ -150,7 +150,7 @@ mod tests {
 
     fn present(value: &str) -> Sight {
         Sight::Present {
-            mark: Mark::of(value),
+            mark: NudgeMark::of(value),
         }
     }
 
@@ -164,17 +164,17 @@ mod tests {
     fn a_mark_is_hex_digits_whatever_the_value_is() {
         let hostile = "\u{1b}]0;owned\u{7}".repeat(9_999);
         for value in ["", "workers/17", &hostile] {
-            let text = String::from(Mark::of(value));
-            assert_eq!(Mark::try_from(text.clone()), Ok(Mark(text)));
+            let text = String::from(NudgeMark::of(value));
+            assert_eq!(NudgeMark::try_from(text.clone()), Ok(NudgeMark(text)));
         }
-        assert_ne!(Mark::of("workers/17"), Mark::of("workers/18"));
+        assert_ne!(NudgeMark::of("workers/17"), NudgeMark::of("workers/18"));
         for bad in [
             "",
             "0123456789abcde",
             "0123456789abcdef0",
             "0123456789ABCDEF",
         ] {
-            assert_eq!(Mark::try_from(bad.to_owned()), Err(NoMark), "{bad}");
+            assert_eq!(NudgeMark::try_from(bad.to_owned()), Err(NoMark), "{bad}");
         }
     }
 

@@ -15,10 +15,10 @@ use super::{Exit, Judging, complain, input, print, print_json, progress};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
 use authkeys_core::document::{Digest, Document, Name, Serial};
 use authkeys_core::key::Fingerprint;
-use authkeys_core::publishing::findings::{self, State};
+use authkeys_core::publishing::findings::{self, KeyState};
 use authkeys_core::publishing::place::Place;
 use authkeys_core::publishing::table::{Row, columns};
-use authkeys_core::publishing::versions::{Changes, Kind, StoredVersion};
+use authkeys_core::publishing::versions::{Changes, StoredVersion, VersionKind};
 use authkeys_core::words::brief;
 use authkeys_terminal::{block_on, clock, colour};
 
@@ -95,7 +95,7 @@ pub(super) fn run(options: &HistoryOptions) -> Result<Exit, Exit> {
                     id: "the file".to_owned(),
                     stages: Vec::new(),
                     published: changed(path),
-                    kind: Kind::Document,
+                    kind: VersionKind::Document,
                     is_current: true,
                     token: None,
                 };
@@ -175,7 +175,7 @@ async fn read(
     versions: &Versions,
 ) -> Result<Vec<VersionShown>, Exit> {
     let reads = versions.list.iter().map(async |version| {
-        if version.kind == Kind::Deleted {
+        if version.kind == VersionKind::Deleted {
             return entry(judge, version, Err("deleted".to_owned()));
         }
         match archive.read_version(version).await {
@@ -196,7 +196,7 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
         stages: version.stages.clone(),
         current: version.is_current,
         published: version.published,
-        state: if version.kind == Kind::Deleted {
+        state: if version.kind == VersionKind::Deleted {
             "deleted"
         } else {
             "unreadable"
@@ -217,7 +217,7 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
     };
     let bytes = match read {
         Ok(bytes) => bytes,
-        Err(_) if version.kind == Kind::Deleted => return entry,
+        Err(_) if version.kind == VersionKind::Deleted => return entry,
         Err(fault) => {
             entry.fault = Some(fault);
             return entry;
@@ -235,7 +235,9 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
     entry.serial = document.serial;
     entry.digest = Some(document.digest);
     entry.keys = Some(document.keys.len());
-    let in_force = keys.iter().filter(|judged| judged.state == State::InForce);
+    let in_force = keys
+        .iter()
+        .filter(|judged| judged.state == KeyState::InForce);
     entry.in_force = Some(in_force.count());
     entry.signing_key = report.signing_key;
     entry.signer = report.signer;

@@ -16,7 +16,7 @@ use authkeys_core::key::Fingerprint;
 use authkeys_core::outcome::chain;
 use authkeys_core::publishing::entries::Edits;
 use authkeys_core::publishing::place::Place;
-use authkeys_core::publishing::versions::Kind;
+use authkeys_core::publishing::versions::VersionKind;
 use authkeys_core::publishing::which::since_revoked;
 
 /// What the command takes.
@@ -130,7 +130,7 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
     };
     let mut documents = Vec::new();
     for stored in versions.iter().take(end) {
-        if stored.kind != Kind::Document {
+        if stored.kind != VersionKind::Document {
             continue;
         }
         let reading = archive.read_version(stored);

@@ -15,7 +15,7 @@ use super::times::moment;
 use super::{Exit, Judging, complain, print, print_bytes, print_json};
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::outcome::{FaultCode, chain};
-use authkeys_core::publishing::findings::{self, State};
+use authkeys_core::publishing::findings::{self, KeyState};
 use authkeys_core::publishing::table;
 use authkeys_core::user::UserName;
 use authkeys_core::words::counted;
@@ -187,7 +187,7 @@ fn render(
     let keys = findings::judge(document, at);
     let in_force = keys
         .iter()
-        .filter(|judged| judged.state == State::InForce)
+        .filter(|judged| judged.state == KeyState::InForce)
         .count();
     let _ = writeln!(text, "{}, {in_force} in force", counted(keys.len(), "key"));
     if !keys.is_empty() {

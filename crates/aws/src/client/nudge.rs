@@ -2,7 +2,7 @@
 //! credentials, no cost.
 
 use super::instance::{LIMIT, Metadata};
-use authkeys_core::nudge::{Mark, Sight};
+use authkeys_core::nudge::{NudgeMark, Sight};
 use authkeys_core::origin::instance::NoInstance;
 use authkeys_core::report::tags::is_shown_by_metadata;
 
@@ -20,7 +20,7 @@ impl Metadata {
             return Ok(Sight::Unreadable { why });
         }
         if let Some(value) = self.find(&format!("{TAGS}/{tag}"), LIMIT).await? {
-            let mark = Mark::of(&value);
+            let mark = NudgeMark::of(&value);
             return Ok(Sight::Present { mark });
         }
         // Wherever tags are shown, the list of keys exists.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::node::{KeySet, Report, ShortDigest};
-use super::view::{Fleet, Row, State};
+use super::node::{KeySet, NodeReport, ShortDigest};
+use super::view::{Fleet, NodeRow, NodeState};
 use crate::document::{Name, Serial};
 use crate::outcome::Status;
 
@@ -39,7 +39,7 @@ struct HeldShape {
 struct NodeShape<'a> {
     instance_id: &'a str,
     name: &'a str,
-    state: State,
+    state: NodeState,
     detail: &'a str,
     behind: bool,
     status: Option<Status>,
@@ -69,7 +69,7 @@ pub fn shape(fleet: &Fleet) -> impl Serialize {
         document: fleet.view.wanted.as_ref().map(ToString::to_string),
         nodes_total: fleet.rows.len(),
         nodes_done: fleet.done(),
-        states: State::ALL
+        states: NodeState::ALL
             .iter()
             .map(|state| (state.word(), fleet.count(*state)))
             .collect(),
@@ -87,7 +87,7 @@ pub fn shape(fleet: &Fleet) -> impl Serialize {
     }
 }
 
-fn node(row: &Row) -> NodeShape<'_> {
+fn node(row: &NodeRow) -> NodeShape<'_> {
     let report = row.node.report();
     let numbered = report.and_then(|report| match &report.key_set {
         Some(KeySet::Numbered { name, serial }) => Some((name, *serial)),
@@ -100,7 +100,7 @@ fn node(row: &Row) -> NodeShape<'_> {
         detail: &row.why,
         behind: row.behind,
         status: report.map(|report| report.status),
-        key_set: report.and_then(Report::key_sets),
+        key_set: report.and_then(NodeReport::key_sets),
         key_set_name: numbered.map(|(name, _)| name),
         serial: numbered.map(|(_, serial)| serial),
         digest: report.and_then(|report| report.digest),

@@ -4,9 +4,9 @@
 //! Reports are not proof: a compromised node can claim any state and any key set.
 
 pub use filter::Filter;
-pub use node::{KeySet, Node, Report, ShortDigest, Word};
+pub use node::{KeySet, Node, NodeReport, ShortDigest, Word};
 pub use scope::Scope;
-pub use view::{Fleet, KeySetCount, Row, State, View};
+pub use view::{Fleet, KeySetCount, NodeRow, NodeState, View};
 pub use wanted::Wanted;
 
 pub mod filter;

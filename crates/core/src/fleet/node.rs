@@ -27,12 +27,12 @@ pub enum Word {
     /// Its report is invalid, and why.
     Garbled(String),
     /// Its report.
-    Report(Report),
+    NodeReport(NodeReport),
 }
 
 /// What one node reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct NodeReport {
     /// The node's own status.
     pub status: Status,
     /// The key set in force; `None` when it has none.
@@ -147,15 +147,15 @@ impl Serialize for ShortDigest {
 
 impl Node {
     /// Its report, if it has made a valid one.
-    pub fn report(&self) -> Option<&Report> {
+    pub fn report(&self) -> Option<&NodeReport> {
         match &self.word {
-            Word::Report(report) => Some(report),
+            Word::NodeReport(report) => Some(report),
             Word::None | Word::Garbled(_) => None,
         }
     }
 }
 
-impl Report {
+impl NodeReport {
     /// The key sets in force, separated by spaces if there are several sources.
     pub fn key_sets(&self) -> Option<String> {
         let mut sets = Vec::new();
@@ -184,7 +184,7 @@ pub(super) struct RawReport<'a> {
 
 impl RawReport<'_> {
     /// Parses the texts. The error is a clause that follows "its report makes no sense".
-    pub(super) fn report(self) -> Result<Report, String> {
+    pub(super) fn report(self) -> Result<NodeReport, String> {
         if self.status.is_empty() {
             return Err("it has no status".to_owned());
         }
@@ -201,7 +201,7 @@ impl RawReport<'_> {
         for (at, set) in sets.enumerate() {
             further.push((set, digests.get(at + 1).copied()));
         }
-        Ok(Report {
+        Ok(NodeReport {
             further,
             digest: digests.first().copied(),
             key_set,

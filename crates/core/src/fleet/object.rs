@@ -97,7 +97,7 @@ fn word(object: &ReportFields) -> Word {
                 .version
                 .as_deref()
                 .map(|version| cut(version, VERSION));
-            Word::Report(report)
+            Word::NodeReport(report)
         }
         Err(fault) => Word::Garbled(fault),
     }

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::node::{KeySet, Report, ShortDigest};
+use super::node::{KeySet, NodeReport, ShortDigest};
 use crate::document::{Name, Serial};
 
 /// One key set, and how many nodes have it.
@@ -56,7 +56,7 @@ pub enum Standing<'a> {
 
 impl Sets {
     /// Counts the key sets in these reports.
-    pub fn of<'a>(reports: impl Iterator<Item = &'a Report>) -> Self {
+    pub fn of<'a>(reports: impl Iterator<Item = &'a NodeReport>) -> Self {
         let mut counts = BTreeMap::<(String, Option<&KeySet>, Option<ShortDigest>), usize>::new();
         for report in reports {
             *counts
@@ -113,7 +113,7 @@ impl Sets {
     }
 
     /// How a report's key set compares to the newest of its group.
-    pub fn standing(&self, report: &Report) -> Standing<'_> {
+    pub fn standing(&self, report: &NodeReport) -> Standing<'_> {
         let (Some(KeySet::Numbered { serial, .. }), Some(newest)) =
             (&report.key_set, self.groups.get(&group(report)))
         else {
@@ -162,7 +162,7 @@ fn merged(held: impl Iterator<Item = KeySetCount>) -> Vec<KeySetCount> {
     merged
 }
 
-fn group(report: &Report) -> String {
+fn group(report: &NodeReport) -> String {
     match (&report.source, &report.key_set) {
         (Some(source), _) => source.clone(),
         (None, Some(KeySet::Numbered { name, .. })) => undated(&name.to_string()).to_owned(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::SignedDuration;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::view::{Fleet, Reason, Row, State};
+use super::view::{Fleet, NodeRow, NodeState, Reason};
 use crate::report::text::{Colour, one_line};
 use key_sets::key_sets;
 
@@ -59,7 +59,7 @@ pub fn render(fleet: &Fleet, layout: &Layout) -> String {
         push_wrapped(&mut text, "", 0, &format!("note: {remark}"), layout.width);
     }
     text.push_str(&sections(fleet, layout, |row| {
-        layout.all || row.state != State::Ok
+        layout.all || row.state != NodeState::Ok
     }));
     text
 }
@@ -73,7 +73,7 @@ pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
 /// 2 behind".
 pub fn undone(fleet: &Fleet) -> String {
     let mut parts = Vec::new();
-    for state in State::ALL {
+    for state in NodeState::ALL {
         let mut nodes = 0;
         for row in &fleet.rows {
             if row.state == state && !fleet.is_done(row) {
@@ -88,15 +88,15 @@ pub fn undone(fleet: &Fleet) -> String {
 /// The states of the nodes that need attention, the most severe first; empty if there are none.
 pub fn troubled(fleet: &Fleet) -> String {
     let mut parts = Vec::new();
-    for state in State::ALL {
-        if state != State::Ok {
+    for state in NodeState::ALL {
+        if state != NodeState::Ok {
             parts.extend(counted(state, fleet.count(state)));
         }
     }
     parts.join(", ")
 }
 
-fn counted(state: State, nodes: usize) -> Option<String> {
+fn counted(state: NodeState, nodes: usize) -> Option<String> {
     if nodes == 0 {
         return None;
     }
@@ -137,7 +137,7 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
     let nodes = fleet.rows.len();
     let start = counted_nodes(nodes);
     let mut parts: Vec<(u8, String)> = Vec::new();
-    for state in State::ALL {
+    for state in NodeState::ALL {
         if let Some(part) = counted(state, fleet.count(state)) {
             parts.push((paint(state), part));
         }
@@ -170,7 +170,7 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
 }
 
 /// The selected nodes, grouped by state and reason.
-fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> String {
+fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&NodeRow) -> bool) -> String {
     let mut text = String::new();
     for of_state in fleet.reasons(meant).chunk_by(|a, b| a.state == b.state) {
         let mut more_nodes = 0;
@@ -283,7 +283,7 @@ fn columns(lines: &[Cells], width: Option<usize>) -> [usize; 5] {
     wide
 }
 
-fn cells(row: &Row, fleet: &Fleet) -> Cells {
+fn cells(row: &NodeRow, fleet: &Fleet) -> Cells {
     let id = short(&row.node.id, NAME);
     let name = short(&row.node.name, NAME);
     let Some(report) = row.node.report() else {
@@ -340,11 +340,11 @@ fn push_wrapped(text: &mut String, start: &str, used: usize, words: &str, width:
     text.push('\n');
 }
 
-fn paint(state: State) -> u8 {
+fn paint(state: NodeState) -> u8 {
     match state {
-        State::Failed => RED,
-        State::Silent | State::Unreported => MAGENTA,
-        State::Degraded | State::Stale | State::Behind => YELLOW,
-        State::Ok => GREEN,
+        NodeState::Failed => RED,
+        NodeState::Silent | NodeState::Unreported => MAGENTA,
+        NodeState::Degraded | NodeState::Stale | NodeState::Behind => YELLOW,
+        NodeState::Ok => GREEN,
     }
 }

@@ -25,7 +25,7 @@ impl TagNames {
         }
         let word = match any {
             false => Word::None,
-            true => raw.report().map_or_else(Word::Garbled, Word::Report),
+            true => raw.report().map_or_else(Word::Garbled, Word::NodeReport),
         };
         Node {
             id: id.to_owned(),

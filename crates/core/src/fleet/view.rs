@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::node::{Node, Report, Word};
+use super::node::{Node, NodeReport, Word};
 use super::scope::Scope;
 use super::sets::{Sets, Standing};
 use super::wanted::Wanted;
@@ -19,7 +19,7 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(10);
 /// The state of a node, ordered by urgency, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum NodeState {
     /// Reported by the node: nothing could be applied, or nothing is known.
     Failed,
     /// Its last report, whatever it said, is older than two heartbeats.
@@ -36,7 +36,7 @@ pub enum State {
     Ok,
 }
 
-impl State {
+impl NodeState {
     /// All states, in order.
     pub const ALL: [Self; 7] = [
         Self::Failed,
@@ -64,11 +64,11 @@ impl State {
 
 /// One node with its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct NodeRow {
     /// The node.
     pub node: Node,
     /// Its state.
-    pub state: State,
+    pub state: NodeState,
     /// Whether its key set is not the newest or not the wanted one, whatever else is wrong.
     pub behind: bool,
     /// Why it is not ok; empty if it is.
@@ -94,7 +94,7 @@ pub struct Fleet {
     /// Where the nodes are, as far as the caller knows.
     pub scope: Scope,
     /// The nodes, those that need attention first.
-    pub rows: Vec<Row>,
+    pub rows: Vec<NodeRow>,
     sets: Sets,
 }
 
@@ -102,18 +102,18 @@ pub struct Fleet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason<'a> {
     /// The state.
-    pub state: State,
+    pub state: NodeState,
     /// The reason.
     pub why: &'a str,
     /// The nodes, each with its index in the fleet.
-    pub rows: Vec<(usize, &'a Row)>,
+    pub rows: Vec<(usize, &'a NodeRow)>,
 }
 
 impl View {
     /// Judges each node.
     pub fn judge(self, nodes: Vec<Node>) -> Fleet {
         let sets = Sets::of(nodes.iter().filter_map(Node::report));
-        let mut rows: Vec<Row> = nodes
+        let mut rows: Vec<NodeRow> = nodes
             .into_iter()
             .map(|node| self.row(node, &sets))
             .collect();
@@ -130,25 +130,25 @@ impl View {
         }
     }
 
-    fn row(&self, node: Node, sets: &Sets) -> Row {
+    fn row(&self, node: Node, sets: &Sets) -> NodeRow {
         let (state, behind, why) = match &node.word {
             Word::None => (
-                State::Unreported,
+                NodeState::Unreported,
                 self.wanted.is_some(),
                 "runs, but has never reported".to_owned(),
             ),
             Word::Garbled(fault) => (
-                State::Unreported,
+                NodeState::Unreported,
                 self.wanted.is_some(),
                 format!("its report makes no sense: {fault}"),
             ),
-            Word::Report(report) => {
+            Word::NodeReport(report) => {
                 let lag = self.lag(report, sets);
                 let (state, why) = self.verdict(report, lag.clone());
                 (state, lag.is_some(), why)
             }
         };
-        Row {
+        NodeRow {
             node,
             state,
             behind,
@@ -156,35 +156,35 @@ impl View {
         }
     }
 
-    fn verdict(&self, report: &Report, lag: Option<String>) -> (State, String) {
+    fn verdict(&self, report: &NodeReport, lag: Option<String>) -> (NodeState, String) {
         let age = self.at.duration_since(report.synced);
         let most = self.heartbeat.saturating_mul(2);
         let own = match report.status {
-            Status::Failed => Some(State::Failed),
-            Status::Degraded => Some(State::Degraded),
-            Status::Stale => Some(State::Stale),
+            Status::Failed => Some(NodeState::Failed),
+            Status::Degraded => Some(NodeState::Degraded),
+            Status::Stale => Some(NodeState::Stale),
             Status::Ok => None,
         };
         match (own, lag) {
             _ if age > most => (
-                State::Silent,
+                NodeState::Silent,
                 format!("no word for more than {most:#}: does authkeysd run there?"),
             ),
             _ if age < -AHEAD => (
-                State::Silent,
+                NodeState::Silent,
                 "its last word is dated in the future: is its clock right?".to_owned(),
             ),
             (Some(state), _) if report.detail.is_empty() => {
                 (state, "it does not say why".to_owned())
             }
             (Some(state), _) => (state, report.detail.clone()),
-            (None, Some(lag)) => (State::Behind, lag),
-            (None, None) => (State::Ok, String::new()),
+            (None, Some(lag)) => (NodeState::Behind, lag),
+            (None, None) => (NodeState::Ok, String::new()),
         }
     }
 
     /// Why a node's key set is not the one that it should have.
-    fn lag(&self, report: &Report, sets: &Sets) -> Option<String> {
+    fn lag(&self, report: &NodeReport, sets: &Sets) -> Option<String> {
         if let Some(wanted) = &self.wanted {
             return (!wanted.is_followed(report))
                 .then(|| format!("{wanted} is not in effect there"));
@@ -215,7 +215,7 @@ impl Fleet {
     }
 
     /// How many nodes are in that state.
-    pub fn count(&self, state: State) -> usize {
+    pub fn count(&self, state: NodeState) -> usize {
         self.rows.iter().filter(|row| row.state == state).count()
     }
 
@@ -225,18 +225,18 @@ impl Fleet {
     }
 
     /// Whether this node has the wanted document in force; if none is wanted, whether it is ok.
-    pub fn is_done(&self, row: &Row) -> bool {
+    pub fn is_done(&self, row: &NodeRow) -> bool {
         match &self.view.wanted {
             Some(wanted) => row
                 .node
                 .report()
                 .is_some_and(|report| wanted.is_met(report)),
-            None => row.state == State::Ok,
+            None => row.state == NodeState::Ok,
         }
     }
 
     /// The selected nodes by state and reason: the most severe first, then by the number of nodes.
-    pub fn reasons(&self, meant: impl Fn(&Row) -> bool) -> Vec<Reason<'_>> {
+    pub fn reasons(&self, meant: impl Fn(&NodeRow) -> bool) -> Vec<Reason<'_>> {
         let mut reasons: Vec<Reason<'_>> = Vec::new();
         for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| meant(row)) {
             match reasons

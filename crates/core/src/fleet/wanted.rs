@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::node::{KeySet, Report, ShortDigest};
+use super::node::{KeySet, NodeReport, ShortDigest};
 use crate::document::{Name, Serial};
 use crate::outcome::Status;
 
@@ -48,7 +48,7 @@ impl fmt::Display for Wanted {
 
 impl Wanted {
     /// Whether the node follows the wanted document, even if it is not applied to every account.
-    pub fn is_followed(&self, report: &Report) -> bool {
+    pub fn is_followed(&self, report: &NodeReport) -> bool {
         let further = report.further.iter().map(|(set, digest)| (set, *digest));
         let first = report.key_set.iter().map(|set| (set, report.digest));
         first.chain(further).any(|(set, its_digest)| match self {
@@ -60,7 +60,7 @@ impl Wanted {
 
     /// Whether the wanted document is in force on the node for all accounts. A `stale` node counts:
     /// its status is about the source, not about the document.
-    pub fn is_met(&self, report: &Report) -> bool {
+    pub fn is_met(&self, report: &NodeReport) -> bool {
         self.is_followed(report) && matches!(report.status, Status::Ok | Status::Stale)
     }
 }

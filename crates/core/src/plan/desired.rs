@@ -13,7 +13,7 @@ use crate::user::UserName;
 
 /// A key that must be in the file, and the line that puts it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct DesiredEntry {
     /// The key.
     pub key: KeyBlob,
     /// Its comment.
@@ -68,7 +68,7 @@ pub struct Desired {
     pub head: Option<String>,
     /// The lines of the keys in force: first the pinned ones, then the others in the documents'
     /// order; each line once.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<DesiredEntry>,
     /// This node's break-glass keys, which are never removed.
     pub pinned: HashSet<Fingerprint>,
     /// Every key that the documents list for the account, in force or not.
@@ -86,7 +86,7 @@ pub struct Desired {
 /// A line of a document that may be in force.
 struct CandidateLine<'a> {
     key: &'a PublishedKey,
-    entry: Entry,
+    entry: DesiredEntry,
     /// When it ends: by its window or by its own option, whichever is earlier.
     until: Option<Timestamp>,
 }
@@ -108,7 +108,7 @@ pub fn desired(
         ..Desired::default()
     };
     for line in pinned {
-        let (entry, _until) = Entry::new(line, None, at, form);
+        let (entry, _until) = DesiredEntry::new(line, None, at, form);
         desired.entries.push(entry);
     }
     // Which document decides about each key, by its index.
@@ -120,7 +120,7 @@ pub fn desired(
             let fingerprint = key.line.key.fingerprint();
             desired.addressed.insert(fingerprint);
             if !desired.revoked.contains(&fingerprint) && !document.revoked.contains(&fingerprint) {
-                let (mut entry, until) = Entry::new(&key.line, key.not_after, at, form);
+                let (mut entry, until) = DesiredEntry::new(&key.line, key.not_after, at, form);
                 entry.source = layer.source.map(str::to_owned);
                 candidates.push(CandidateLine { key, entry, until });
             }
@@ -201,7 +201,7 @@ pub(crate) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
 }
 
 /// Removes repeated lines, which have no effect.
-fn keep_first_of_each(entries: &mut Vec<Entry>) {
+fn keep_first_of_each(entries: &mut Vec<DesiredEntry>) {
     let mut seen = HashSet::with_capacity(entries.len());
     let first: Vec<bool> = entries
         .iter()
@@ -244,7 +244,7 @@ impl Desired {
     }
 }
 
-impl Entry {
+impl DesiredEntry {
     /// The entry, and the time until which it is valid: the end of its window or of its own option,
     /// whichever is earlier.
     fn new(

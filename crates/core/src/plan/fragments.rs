@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::desired::{Desired, Entry};
+use super::desired::{Desired, DesiredEntry};
 use super::layout::{Mode, Plan};
 use super::lines::{BEGIN, END, append_line, is_head, is_marker, without_feed};
 use crate::key::{Fingerprint, OptionList, granted, identify};
@@ -214,12 +214,12 @@ struct FragmentRules<'a> {
     desired: &'a Desired,
     installed: &'a BTreeSet<Fingerprint>,
     /// The lines of each key, with their options.
-    wanted: HashMap<Fingerprint, Vec<(&'a Entry, OptionList)>>,
+    wanted: HashMap<Fingerprint, Vec<(&'a DesiredEntry, OptionList)>>,
 }
 
 impl<'a> FragmentRules<'a> {
     fn new(desired: &'a Desired, installed: &'a BTreeSet<Fingerprint>) -> Self {
-        let mut wanted: HashMap<Fingerprint, Vec<(&Entry, OptionList)>> = HashMap::new();
+        let mut wanted: HashMap<Fingerprint, Vec<(&DesiredEntry, OptionList)>> = HashMap::new();
         for entry in &desired.entries {
             let options = match granted(entry.line.as_bytes()) {
                 Some((_key, options)) => options,
@@ -241,7 +241,7 @@ impl<'a> FragmentRules<'a> {
     }
 
     /// Our lines with a key, and their options.
-    fn lines_of(&self, fingerprint: &Fingerprint) -> &[(&'a Entry, OptionList)] {
+    fn lines_of(&self, fingerprint: &Fingerprint) -> &[(&'a DesiredEntry, OptionList)] {
         match self.wanted.get(fingerprint) {
             Some(lines) => lines,
             None => &[],
@@ -284,13 +284,13 @@ impl<'a> FragmentRules<'a> {
     }
 
     /// Our lines that have no equivalent line in the content.
-    fn missing(&self, content: &[u8]) -> Vec<&'a Entry> {
+    fn missing(&self, content: &[u8]) -> Vec<&'a DesiredEntry> {
         let there = lines(content).filter_map(|line| self.wanted_as(line));
         self.without(&there.collect())
     }
 
     /// Our lines except those in `there`, which has keys with the options that lines grant them.
-    fn without(&self, there: &HashSet<(Fingerprint, OptionList)>) -> Vec<&'a Entry> {
+    fn without(&self, there: &HashSet<(Fingerprint, OptionList)>) -> Vec<&'a DesiredEntry> {
         let mut missing = Vec::new();
         for entry in &self.desired.entries {
             let fingerprint = entry.key.fingerprint();

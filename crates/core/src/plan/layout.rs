@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::desired::{Desired, Entry};
+use super::desired::{Desired, DesiredEntry};
 use super::lines::{
     BEGIN, END, FileLine, Owner, append_line, classify, is_head, is_marker, without_head,
 };
@@ -188,7 +188,7 @@ pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
             || desired.revoked.contains(&fingerprint)
             || desired.pinned.contains(&fingerprint);
         if !is_known && wanted.insert(text.clone()) {
-            desired.entries.push(Entry {
+            desired.entries.push(DesiredEntry {
                 key: found.key,
                 comment: found.comment,
                 line: text,
@@ -287,7 +287,7 @@ pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
     keys
 }
 
-fn shown(entry: &Entry, desired: &Desired) -> KeyShown {
+fn shown(entry: &DesiredEntry, desired: &Desired) -> KeyShown {
     let mut shown = KeyShown::new(&entry.key, &entry.comment);
     shown.source.clone_from(&entry.source);
     shown.marked(&desired.pinned)

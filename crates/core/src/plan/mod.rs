@@ -1,7 +1,7 @@
 //! What an account's file must become: the keys in force, merged into the file's present content.
 
 pub(crate) use desired::earlier;
-pub use desired::{Desired, Entry, Layer, Unreadable, desired};
+pub use desired::{Desired, DesiredEntry, Layer, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
 pub use layout::{Mode, Plan, add_pinned, holds_our_block, keep_standing, our_keys, plan};

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::desired::{Desired, Entry, Unreadable};
+use super::desired::{Desired, DesiredEntry, Unreadable};
 use super::expiry::PresentLines;
 use crate::key::OptionList;
 
@@ -39,7 +39,7 @@ pub(super) fn newest_option(options: &OptionList) -> Option<(&'static str, Versi
 }
 
 /// Whether the version of the installed sshd matters for a line.
-fn is_recent(entry: &Entry) -> bool {
+fn is_recent(entry: &DesiredEntry) -> bool {
     entry.newest_option.is_some() || since(entry.key.kind()).is_some()
 }
 
@@ -77,7 +77,11 @@ impl Desired {
 }
 
 /// Why the installed sshd cannot read a line, or may be unable to.
-fn obstacle(entry: &Entry, sshd: Option<Version>, standing: &PresentLines) -> Option<Unreadable> {
+fn obstacle(
+    entry: &DesiredEntry,
+    sshd: Option<Version>,
+    standing: &PresentLines,
+) -> Option<Unreadable> {
     let key = entry.key.fingerprint();
     let kind = entry.key.kind();
     if let Some(least) = since(kind) {

@@ -14,7 +14,7 @@ use crate::user::UserName;
 
 /// An entry of `keys` to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct PublishedEntry {
     /// `type base64 comment`.
     pub public_key: String,
     /// The options, separately.
@@ -33,9 +33,9 @@ pub struct Edits {
     /// Entries to remove, by their index in `keys`.
     pub removed: BTreeSet<usize>,
     /// Entries to replace.
-    pub replaced: BTreeMap<usize, Entry>,
+    pub replaced: BTreeMap<usize, PublishedEntry>,
     /// Entries to append.
-    pub added: Vec<Entry>,
+    pub added: Vec<PublishedEntry>,
     /// Fingerprints to add to `revoked`.
     pub revoked: BTreeSet<Fingerprint>,
 }
@@ -50,7 +50,7 @@ impl Edits {
     }
 }
 
-impl Entry {
+impl PublishedEntry {
     /// The entry for a line, with separate options.
     pub fn of(line: &KeyLine) -> Self {
         let bare = KeyLine {
@@ -175,7 +175,7 @@ fn encoded(entry: String, is_utf8: bool) -> String {
 }
 
 /// A document with these entries, formatted as in the guides.
-pub fn document(entries: &[Entry]) -> Option<Vec<u8>> {
+pub fn document(entries: &[PublishedEntry]) -> Option<Vec<u8>> {
     let edits = Edits {
         added: entries.to_vec(),
         ..Edits::default()
@@ -267,7 +267,7 @@ impl<'a> Style<'a> {
     }
 
     /// An entry, formatted like `model`.
-    fn entry(&self, entry: &Entry, model: Option<&str>) -> String {
+    fn entry(&self, entry: &PublishedEntry, model: Option<&str>) -> String {
         let inside = model.and_then(|model| model.strip_prefix('{')?.strip_suffix('}'));
         let inside = inside
             .filter(|inside| !inside.trim_matches(BLANK).is_empty())

@@ -25,7 +25,7 @@ const STRONG_RSA: usize = 3_072;
 /// Whether a key is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum KeyState {
     /// Now.
     InForce,
     /// Its window opens later.
@@ -38,17 +38,17 @@ pub enum State {
 
 /// The state of a document's key at a given time.
 #[derive(Debug, Clone, Copy)]
-pub struct Judged<'a> {
+pub struct JudgedKey<'a> {
     /// The key.
     pub key: &'a PublishedKey,
     /// When it ends: by `not_after` or by its own `expiry-time`, whichever is earlier.
     pub until: Option<Timestamp>,
     /// Whether it is valid.
-    pub state: State,
+    pub state: KeyState,
 }
 
 /// Judges each key as a node in UTC would.
-pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
+pub fn judge(document: &Document, now: Timestamp) -> Vec<JudgedKey<'_>> {
     let at = Moment {
         now,
         zone: TimeZone::UTC,
@@ -61,15 +61,15 @@ pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
             until = earlier(until, at.resolve(expiry));
         }
         let state = if document.revoked.contains(&key.line.key.fingerprint()) {
-            State::Revoked
+            KeyState::Revoked
         } else if key.not_before.is_some_and(|from| from > now) {
-            State::NotYet
+            KeyState::NotYet
         } else if until.is_some_and(|until| until <= now) {
-            State::Over
+            KeyState::Over
         } else {
-            State::InForce
+            KeyState::InForce
         };
-        judged.push(Judged { key, until, state });
+        judged.push(JudgedKey { key, until, state });
     }
     judged
 }
@@ -77,7 +77,7 @@ pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
 /// Why nodes would call a valid document stale, or refuse it because of `min_keys`.
 pub fn faults(
     document: &Document,
-    keys: &[Judged<'_>],
+    keys: &[JudgedKey<'_>],
     min_keys: usize,
     now: Timestamp,
 ) -> Vec<String> {
@@ -108,7 +108,7 @@ pub fn warnings(
     document: &Document,
     form: Form,
     signed: bool,
-    keys: &[Judged<'_>],
+    keys: &[JudgedKey<'_>],
     min_keys: usize,
     now: Timestamp,
 ) -> Vec<String> {
@@ -152,13 +152,13 @@ pub fn warnings(
     warnings
 }
 
-fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
+fn windows(keys: &[JudgedKey<'_>], now: Timestamp) -> Vec<String> {
     let mut messages = Vec::new();
-    for Judged { key, until, state } in keys {
+    for JudgedKey { key, until, state } in keys {
         let Some(until) = *until else { continue };
         let what = match state {
-            State::Over => "ended",
-            State::InForce if until.duration_since(now) < SOON => "ends",
+            KeyState::Over => "ended",
+            KeyState::InForce if until.duration_since(now) < SOON => "ends",
             _ => continue,
         };
         messages.push(format!(
@@ -170,10 +170,10 @@ fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
     messages
 }
 
-fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
+fn local_times(keys: &[JudgedKey<'_>]) -> Vec<String> {
     let text = "its expiry-time has no Z, so that it means each node's local time; use not_after, or add the Z";
     let mut messages = Vec::new();
-    for Judged { key, .. } in keys {
+    for JudgedKey { key, .. } in keys {
         let expiries = key.line.options.clone().take_expiries();
         if expiries.iter().any(|expiry| !expiry.utc) {
             messages.push(format!("{}: {text}", name(key)));
@@ -183,7 +183,7 @@ fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
 }
 
 /// Accounts that have too few keys, or will soon have none.
-fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
+fn without_keys(keys: &[JudgedKey<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
     let access = Access::of(keys);
     let mut messages = Vec::new();
     for (account, found) in access.in_force(now) {
@@ -217,8 +217,8 @@ pub(super) fn account_name(account: Option<&UserName>) -> String {
 
 /// Keys with several lines. All lines are installed, so a stricter line has no effect beside a less
 /// strict one.
-fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
-    let mut seen: BTreeMap<Fingerprint, Vec<&Judged<'_>>> = BTreeMap::new();
+fn several_lines(keys: &[JudgedKey<'_>]) -> Vec<String> {
+    let mut seen: BTreeMap<Fingerprint, Vec<&JudgedKey<'_>>> = BTreeMap::new();
     let mut messages = Vec::new();
     for judged in keys {
         let earlier = seen.entry(judged.key.line.key.fingerprint()).or_default();
@@ -241,7 +241,7 @@ fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
 }
 
 /// Whether both could be in force for one account at the same time.
-fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> bool {
+fn overlap(one: &JudgedKey<'_>, other: &JudgedKey<'_>) -> bool {
     let accounts = match (&one.key.accounts, &other.key.accounts) {
         (Some(one), Some(other)) => !one.is_disjoint(other),
         _ => true,
@@ -250,17 +250,17 @@ fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> bool {
 }
 
 /// Whether the first key ends before the second one begins.
-fn ends_before(first: &Judged<'_>, second: &Judged<'_>) -> bool {
+fn ends_before(first: &JudgedKey<'_>, second: &JudgedKey<'_>) -> bool {
     match (first.until, second.key.not_before) {
         (Some(until), Some(from)) => until <= from,
         _ => false,
     }
 }
 
-fn revoked(keys: &[Judged<'_>]) -> Vec<String> {
+fn revoked(keys: &[JudgedKey<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
-    for Judged { key, state, .. } in keys {
-        if *state == State::Revoked {
+    for JudgedKey { key, state, .. } in keys {
+        if *state == KeyState::Revoked {
             messages.push(format!(
                 "{}: it is listed and revoked; revoked wins",
                 name(key)
@@ -270,7 +270,7 @@ fn revoked(keys: &[Judged<'_>]) -> Vec<String> {
     messages
 }
 
-fn strength(keys: &[Judged<'_>]) -> Vec<String> {
+fn strength(keys: &[JudgedKey<'_>]) -> Vec<String> {
     let mut weak = BTreeSet::new();
     for judged in keys {
         let key = &judged.key.line.key;
@@ -290,7 +290,7 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
 /// Options and key types that older versions of sshd do not know, so that they ignore the whole
 /// line. `expiry-time` is not among them: nodes write it in the form of their own sshd, or not at
 /// all.
-fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
+fn old_servers(keys: &[JudgedKey<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
     for (option, (major, minor)) in RECENT_OPTIONS {
         let mut lines = keys.iter().map(|judged| &judged.key.line);
@@ -316,12 +316,12 @@ fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
 /// Who may log in with which keys. Keys for everybody are stored once, however many accounts there
 /// are.
 pub(super) struct Access<'a> {
-    everybody: Vec<&'a Judged<'a>>,
-    named: BTreeMap<&'a UserName, Vec<&'a Judged<'a>>>,
+    everybody: Vec<&'a JudgedKey<'a>>,
+    named: BTreeMap<&'a UserName, Vec<&'a JudgedKey<'a>>>,
 }
 
 impl<'a> Access<'a> {
-    pub(super) fn of(keys: &'a [Judged<'a>]) -> Self {
+    pub(super) fn of(keys: &'a [JudgedKey<'a>]) -> Self {
         let mut access = Self {
             everybody: Vec::new(),
             named: BTreeMap::new(),
@@ -341,7 +341,7 @@ impl<'a> Access<'a> {
 
     /// Each account that a key names, with its own keys beside those for everybody. `None` means
     /// all other accounts, if there are keys for everybody.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&JudgedKey<'a>])> {
         let named = self.named.iter();
         let named = named.map(|(user, keys)| (Some(*user), keys.as_slice()));
         let others = if self.everybody.is_empty() {
@@ -398,12 +398,12 @@ impl<'a> Access<'a> {
 }
 
 /// The keys that are valid now.
-fn valid_keys(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
+fn valid_keys(keys: &[&JudgedKey<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
     let mut valid = BTreeSet::new();
-    for Judged { key, until, state } in keys {
+    for JudgedKey { key, until, state } in keys {
         let has_begun = key.not_before.is_none_or(|from| from <= now);
         let is_over = until.is_some_and(|until| until <= now);
-        if *state != State::Revoked && has_begun && !is_over {
+        if *state != KeyState::Revoked && has_begun && !is_over {
             valid.insert(key.line.key.fingerprint());
         }
     }
@@ -411,10 +411,10 @@ fn valid_keys(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
 }
 
 /// When the keys are valid, ordered by start.
-fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
+fn spans(keys: &[&JudgedKey<'_>]) -> Vec<(Timestamp, Timestamp)> {
     let mut spans = Vec::new();
-    for Judged { key, until, state } in keys {
-        if *state != State::Revoked {
+    for JudgedKey { key, until, state } in keys {
+        if *state != KeyState::Revoked {
             let from = key.not_before.unwrap_or(Timestamp::MIN);
             spans.push((from, until.unwrap_or(Timestamp::MAX)));
         }
@@ -430,7 +430,7 @@ fn name(key: &PublishedKey) -> String {
 }
 
 /// The number of different keys, and the number of lines if it differs: `2 keys on 3 lines`.
-pub fn counted_keys(keys: &[Judged<'_>]) -> String {
+pub fn counted_keys(keys: &[JudgedKey<'_>]) -> String {
     let fingerprints = keys.iter().map(|judged| judged.key.line.key.fingerprint());
     let different: BTreeSet<_> = fingerprints.collect();
     let text = counted(different.len(), "key");

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::diff::described_key;
-use super::entries::{Edits, Entry};
+use super::entries::{Edits, PublishedEntry};
 use crate::document::{Document, PublishedKey};
 use crate::key::{BadLine, Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
@@ -85,7 +85,7 @@ pub fn grant(
         not_after: entry.not_after,
     };
     let fingerprint = granted.line.key.fingerprint();
-    let again = |entry: &Entry| {
+    let again = |entry: &PublishedEntry| {
         KeyLine::from_parts(&entry.public_key, &entry.options, rules)
             .is_ok_and(|line| line.key == granted.line.key)
     };
@@ -130,7 +130,7 @@ pub fn grant(
 }
 
 /// The entry for the key.
-fn entry(line: &KeyLine, terms: &Terms) -> Entry {
+fn entry(line: &KeyLine, terms: &Terms) -> PublishedEntry {
     let line = match &terms.comment {
         Some(comment) => KeyLine {
             comment: comment.clone(),
@@ -138,7 +138,7 @@ fn entry(line: &KeyLine, terms: &Terms) -> Entry {
         },
         None => line.clone(),
     };
-    let mut entry = Entry::of(&line);
+    let mut entry = PublishedEntry::of(&line);
     entry.options.extend(terms.options.iter().cloned());
     entry.accounts.clone_from(&terms.accounts);
     entry.not_before = terms.not_before;

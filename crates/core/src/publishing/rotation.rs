@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::entries::{Edits, Entry};
+use super::entries::{Edits, PublishedEntry};
 use super::grant::Terms;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyLine};
@@ -135,10 +135,10 @@ pub fn admit(
     if is_admitted(document, keys.current, new) {
         return Ok(edits);
     }
-    let mut wanted: Vec<Entry> = Vec::new();
+    let mut wanted: Vec<PublishedEntry> = Vec::new();
     for model in models {
-        let entry = Entry {
-            public_key: Entry::of(new).public_key,
+        let entry = PublishedEntry {
+            public_key: PublishedEntry::of(new).public_key,
             ..like(model)
         };
         if !wanted.contains(&entry) {
@@ -153,10 +153,10 @@ pub fn admit(
         };
         // The current key gets an entry too, so that it stays valid and can be given an end later.
         for line in current.into_iter().chain([new]) {
-            wanted.push(Entry {
+            wanted.push(PublishedEntry {
                 options: terms.options.clone(),
                 accounts: terms.accounts.clone(),
-                ..Entry::of(line)
+                ..PublishedEntry::of(line)
             });
         }
     }
@@ -182,7 +182,7 @@ pub fn end(
             Some(before) => before.min(end),
             None => end,
         };
-        let entry = Entry {
+        let entry = PublishedEntry {
             not_before: published.not_before,
             not_after: Some(not_after),
             ..like(published)
@@ -231,10 +231,10 @@ fn places_of(places: &[Option<Fingerprint>], key: &Fingerprint) -> BTreeSet<usiz
 }
 
 /// An entry with the same accounts and options, without a window.
-fn like(published: &PublishedKey) -> Entry {
-    Entry {
+fn like(published: &PublishedKey) -> PublishedEntry {
+    PublishedEntry {
         accounts: published.accounts.clone(),
-        ..Entry::of(&published.line)
+        ..PublishedEntry::of(&published.line)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::findings::{Judged, State};
+use super::findings::{JudgedKey, KeyState};
 use crate::report::text::Colour;
 use crate::user::UserName;
 
@@ -21,7 +21,7 @@ pub struct Row {
 }
 
 /// The keys of a document, one per line.
-pub fn keys(keys: &[Judged<'_>], colour: Colour) -> String {
+pub fn keys(keys: &[JudgedKey<'_>], colour: Colour) -> String {
     let rows: Vec<Row> = keys.iter().map(row).collect();
     columns(
         &[
@@ -38,14 +38,14 @@ pub fn keys(keys: &[Judged<'_>], colour: Colour) -> String {
     )
 }
 
-fn row(judged: &Judged<'_>) -> Row {
+fn row(judged: &JudgedKey<'_>) -> Row {
     let key = judged.key;
     let (state, colour) = match (judged.state, key.not_before) {
-        (State::InForce, _) => ("in force".to_owned(), GREEN),
-        (State::NotYet, Some(from)) => (format!("from {from}"), YELLOW),
-        (State::NotYet, None) => ("not yet".to_owned(), YELLOW),
-        (State::Over, _) => ("over".to_owned(), YELLOW),
-        (State::Revoked, _) => ("revoked".to_owned(), RED),
+        (KeyState::InForce, _) => ("in force".to_owned(), GREEN),
+        (KeyState::NotYet, Some(from)) => (format!("from {from}"), YELLOW),
+        (KeyState::NotYet, None) => ("not yet".to_owned(), YELLOW),
+        (KeyState::Over, _) => ("over".to_owned(), YELLOW),
+        (KeyState::Revoked, _) => ("revoked".to_owned(), RED),
     };
     let accounts = match &key.accounts {
         None => "all".to_owned(),

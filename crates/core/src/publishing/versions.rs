@@ -16,7 +16,7 @@ pub struct StoredVersion {
     /// When it was created, if the service reports that.
     pub published: Option<Timestamp>,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: VersionKind,
     /// Whether it is the published one.
     pub is_current: bool,
     /// Identifies its bytes if the id does not: the ETag in a bucket without versioning.
@@ -25,7 +25,7 @@ pub struct StoredVersion {
 
 /// The kind of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum VersionKind {
     /// Bytes that were published.
     Document,
     /// A delete marker: nothing was published from then on.
@@ -52,13 +52,16 @@ pub enum PublishedAt<'a> {
 pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_> {
     let mut oldest = None;
     for version in versions {
-        let Some(published) = version.published.filter(|_| version.kind != Kind::Beside) else {
+        let Some(published) = version
+            .published
+            .filter(|_| version.kind != VersionKind::Beside)
+        else {
             continue;
         };
         if published <= at {
             return match version.kind {
-                Kind::Deleted => PublishedAt::Deleted(version),
-                Kind::Document | Kind::Beside => PublishedAt::Version(version),
+                VersionKind::Deleted => PublishedAt::Deleted(version),
+                VersionKind::Document | VersionKind::Beside => PublishedAt::Version(version),
             };
         }
         oldest = Some(published);
@@ -96,7 +99,7 @@ impl Changes {
 mod tests {
     use super::*;
 
-    fn version(id: &str, published: Option<&str>, kind: Kind) -> StoredVersion {
+    fn version(id: &str, published: Option<&str>, kind: VersionKind) -> StoredVersion {
         let published = published.map(|time| format!("2026-11-{time}:00:00Z").parse().unwrap());
         StoredVersion {
             id: id.to_owned(),
@@ -111,11 +114,11 @@ mod tests {
     #[test]
     fn the_published_version_is_the_newest_that_was_made_by_then() {
         let versions = [
-            version("pending", Some("26T09"), Kind::Beside),
-            version("c", Some("25T09"), Kind::Document),
-            version("gone", Some("24T09"), Kind::Deleted),
-            version("undated", None, Kind::Document),
-            version("a", Some("23T09"), Kind::Document),
+            version("pending", Some("26T09"), VersionKind::Beside),
+            version("c", Some("25T09"), VersionKind::Document),
+            version("gone", Some("24T09"), VersionKind::Deleted),
+            version("undated", None, VersionKind::Document),
+            version("a", Some("23T09"), VersionKind::Document),
         ];
         let found = |time: &str| match published_at(
             &versions,

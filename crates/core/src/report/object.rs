@@ -11,7 +11,7 @@ use crate::outcome::{DocumentRef, Followed, Outcome, Problem, Status};
 
 /// The node that reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Node {
+pub struct ReportedNode {
     /// The name of its object: the instance's id, or `host-` and 16 hex digits.
     #[serde(rename = "node")]
     pub name: String,
@@ -30,7 +30,7 @@ struct ObjectRecord<'a> {
     schema: u8,
     version: &'a str,
     #[serde(flatten)]
-    node: &'a Node,
+    node: &'a ReportedNode,
     status: Status,
     detail: &'a str,
     keyset: &'a str,
@@ -83,7 +83,7 @@ struct AccountRecord<'a> {
     repairs: u32,
 }
 
-impl Node {
+impl ReportedNode {
     /// An instance.
     pub fn instance(id: &str, region: &str, account: &str) -> Self {
         let [instance_id, region, account_id] =
@@ -122,7 +122,7 @@ impl Node {
 }
 
 /// The object's bytes: JSON with a final LF.
-pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
+pub fn render(summary: &Summary, outcome: &Outcome, node: &ReportedNode) -> Vec<u8> {
     let object = ObjectRecord {
         schema: 1,
         version: &outcome.version,

@@ -20,7 +20,7 @@ pub use clock::Clock;
 pub use nudge::{NUDGE_GAP, Nudge};
 pub use planner::{Act, Ended, Planner};
 pub use reports::{Pace, Reports};
-pub use timing::{Node, Timing};
+pub use timing::{NodePosition, Timing};
 
 /// How often a cycle runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::nudge::Nudged;
-use super::{Node, Timing};
+use super::{NodePosition, Timing};
 
 /// The most consecutive replans while a fetch is due: an endless series of windows must not delay
 /// new keys.
@@ -180,7 +180,7 @@ impl Planner {
     }
 
     /// Replaces the node's place in the schedule by a better known one. A retry keeps its time.
-    pub fn replace_node(&mut self, node: Node, now: Timestamp) {
+    pub fn replace_node(&mut self, node: NodePosition, now: Timestamp) {
         let slot = self.timing.next(now);
         self.timing.node = node;
         if self.fetch == slot {

@@ -22,9 +22,9 @@ const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// A node's position among those with the same source. The number is the same at every start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node(u64);
+pub struct NodePosition(u64);
 
-impl Node {
+impl NodePosition {
     /// `identity` is the instance id, or the machine id.
     pub fn new(identity: &str, source: &str) -> Self {
         let hash = Sha256::new()
@@ -56,7 +56,7 @@ pub struct Timing {
     /// How far a cron expression is spread.
     pub splay: Splay,
     /// The node.
-    pub node: Node,
+    pub node: NodePosition,
 }
 
 impl Timing {

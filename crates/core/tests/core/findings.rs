@@ -3,7 +3,7 @@
 use authkeys_core::document::{self, Document, Form, Rules};
 use authkeys_core::key::{LineRules, OptionPolicy};
 use authkeys_core::publishing::diff::Diff;
-use authkeys_core::publishing::findings::{State, counted_keys, faults, judge, warnings};
+use authkeys_core::publishing::findings::{KeyState, counted_keys, faults, judge, warnings};
 use authkeys_core::report::text::Colour;
 use authkeys_testing::numbered::{modulus, on_curve, wire};
 use jiff::Timestamp;
@@ -75,14 +75,17 @@ fn a_key_stands_as_nodes_would_see_it_at_that_moment() {
     );
     let document = parse(&text);
     let state = |day| judge(&document, at(day))[0].state;
-    assert_eq!(state("2026-11-20"), State::NotYet);
-    assert_eq!(state("2026-11-21"), State::InForce);
-    assert_eq!(state("2026-12-20"), State::InForce);
-    assert_eq!(state("2026-12-21"), State::Over);
+    assert_eq!(state("2026-11-20"), KeyState::NotYet);
+    assert_eq!(state("2026-11-21"), KeyState::InForce);
+    assert_eq!(state("2026-12-20"), KeyState::InForce);
+    assert_eq!(state("2026-12-21"), KeyState::Over);
     let option = format!("expiry-time=\"20261221Z\" {A}\n");
     let document = parse(&option);
-    assert_eq!(judge(&document, at("2026-12-20"))[0].state, State::InForce);
-    assert_eq!(judge(&document, at("2026-12-21"))[0].state, State::Over);
+    assert_eq!(
+        judge(&document, at("2026-12-20"))[0].state,
+        KeyState::InForce
+    );
+    assert_eq!(judge(&document, at("2026-12-21"))[0].state, KeyState::Over);
 }
 
 #[test]

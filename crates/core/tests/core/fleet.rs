@@ -1,12 +1,14 @@
 //! What nodes say of themselves, and what it comes to.
 
 use authkeys_core::fleet::table::{self, Layout};
-use authkeys_core::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, Wanted, Word, html};
+use authkeys_core::fleet::{
+    Filter, Fleet, KeySet, Node, NodeState, ShortDigest, Wanted, Word, html,
+};
 use authkeys_core::report::tags::TagNames;
 use authkeys_core::report::text::Colour;
 use authkeys_testing::fleet::{NEW, OLD, judged, many, node, said, view};
 
-fn states(fleet: &Fleet) -> Vec<(&str, State)> {
+fn states(fleet: &Fleet) -> Vec<(&str, NodeState)> {
     let mut states: Vec<_> = fleet
         .rows
         .iter()
@@ -16,7 +18,7 @@ fn states(fleet: &Fleet) -> Vec<(&str, State)> {
     states
 }
 
-fn only(node: Node) -> (State, String) {
+fn only(node: Node) -> (NodeState, String) {
     let fleet = judged(vec![node]);
     (fleet.rows[0].state, fleet.rows[0].why.clone())
 }
@@ -57,13 +59,13 @@ fn each_word_of_a_node_has_its_state() {
         node("unreported", "", &[]),
     ]);
     let expected = [
-        ("behind", State::Behind),
-        ("degraded", State::Degraded),
-        ("failed", State::Failed),
-        ("ok", State::Ok),
-        ("silent", State::Silent),
-        ("stale", State::Stale),
-        ("unreported", State::Unreported),
+        ("behind", NodeState::Behind),
+        ("degraded", NodeState::Degraded),
+        ("failed", NodeState::Failed),
+        ("ok", NodeState::Ok),
+        ("silent", NodeState::Silent),
+        ("stale", NodeState::Stale),
+        ("unreported", NodeState::Unreported),
     ];
     assert_eq!(states(&fleet), expected);
     let order: Vec<_> = fleet.rows.iter().map(|row| row.node.id.as_str()).collect();
@@ -96,16 +98,16 @@ fn each_word_of_a_node_has_its_state() {
 #[test]
 fn a_node_is_silent_after_two_heartbeats_and_not_before() {
     let at = |synced| only(node("i-1", "", &[("status", "ok"), ("synced", synced)])).0;
-    assert_eq!(at("2026-11-24T00:00:00Z"), State::Ok);
-    assert_eq!(at("2026-11-23T23:59:59Z"), State::Silent);
+    assert_eq!(at("2026-11-24T00:00:00Z"), NodeState::Ok);
+    assert_eq!(at("2026-11-23T23:59:59Z"), NodeState::Silent);
     assert_eq!(
         at("2026-11-24T12:09:00Z"),
-        State::Ok,
+        NodeState::Ok,
         "clocks differ a little"
     );
     assert_eq!(
         at("2099-01-01T00:00:00Z"),
-        State::Silent,
+        NodeState::Silent,
         "no node buys silence with a date"
     );
 }
@@ -132,7 +134,7 @@ fn what_makes_no_sense_is_no_report_and_never_ok() {
     assert_eq!(
         (state, why.as_str()),
         (
-            State::Unreported,
+            NodeState::Unreported,
             "its report makes no sense: it has no time"
         )
     );
@@ -167,14 +169,14 @@ fn the_newest_is_by_serial_within_a_name() {
         said("db", "ok", "db/3", OLD, ""),
         said("slashes", "ok", "prod/web/2", OLD, ""),
     ]);
-    let ok = State::Ok;
+    let ok = NodeState::Ok;
     assert_eq!(
         states(&fleet),
         [
             ("db", ok),
             ("slashes", ok),
             ("web-new", ok),
-            ("web-old", State::Behind)
+            ("web-old", NodeState::Behind)
         ]
     );
     assert_eq!(fleet.rows[0].why, "the newest is web/10");
@@ -193,7 +195,7 @@ fn a_key_set_that_is_named_for_its_month_stays_the_same_key_set() {
     ]);
     assert_eq!(
         states(&fleet),
-        [("november", State::Ok), ("october", State::Behind)]
+        [("november", NodeState::Ok), ("october", NodeState::Behind)]
     );
     assert_eq!(fleet.rows[0].why, "the newest is workers-2026-11/17");
 }
@@ -207,7 +209,11 @@ fn another_content_under_the_newest_serial_is_not_the_newest() {
     ]);
     assert_eq!(
         states(&fleet),
-        [("a", State::Ok), ("b", State::Ok), ("c", State::Behind)]
+        [
+            ("a", NodeState::Ok),
+            ("b", NodeState::Ok),
+            ("c", NodeState::Behind)
+        ]
     );
     assert_eq!(
         fleet.rows[0].why,
@@ -221,7 +227,7 @@ fn key_sets_without_a_serial_have_no_order_and_that_is_said() {
         said("a", "ok", "v1", NEW, ""),
         said("b", "ok", "v2", OLD, ""),
     ]);
-    assert_eq!(states(&fleet), [("a", State::Ok), ("b", State::Ok)]);
+    assert_eq!(states(&fleet), [("a", NodeState::Ok), ("b", NodeState::Ok)]);
     assert!(fleet.held().iter().all(|held| held.newest.is_none()));
     assert!(fleet.remarks()[0].contains("have no order"));
 }
@@ -254,22 +260,31 @@ fn what_is_asked_for_is_a_serial_or_a_digest() {
         let fleet = view(Some(wanted)).judge(vec![said("i-1", status, key_set, digest, "why")]);
         (fleet.rows[0].state, fleet.done() == 1)
     };
-    assert_eq!(at("web/17", "ok", "web/17", NEW), (State::Ok, true));
+    assert_eq!(at("web/17", "ok", "web/17", NEW), (NodeState::Ok, true));
     assert_eq!(
         at("web/17", "ok", "web/18", NEW),
-        (State::Ok, true),
+        (NodeState::Ok, true),
         "published again meanwhile"
     );
-    assert_eq!(at("web/17", "ok", "web/16", OLD), (State::Behind, false));
-    assert_eq!(at("web/17", "ok", "db/17", NEW), (State::Behind, false));
-    assert_eq!(at("web/17", "ok", "version", NEW), (State::Behind, false));
-    assert_eq!(at(NEW, "ok", "version", NEW), (State::Ok, true));
-    assert_eq!(at(NEW, "ok", "web/17", OLD), (State::Behind, false));
+    assert_eq!(
+        at("web/17", "ok", "web/16", OLD),
+        (NodeState::Behind, false)
+    );
+    assert_eq!(at("web/17", "ok", "db/17", NEW), (NodeState::Behind, false));
+    assert_eq!(
+        at("web/17", "ok", "version", NEW),
+        (NodeState::Behind, false)
+    );
+    assert_eq!(at(NEW, "ok", "version", NEW), (NodeState::Ok, true));
+    assert_eq!(at(NEW, "ok", "web/17", OLD), (NodeState::Behind, false));
     // It has the document, but not all of it is in force.
-    assert_eq!(at(NEW, "degraded", "web/17", NEW), (State::Degraded, false));
-    assert_eq!(at(NEW, "failed", "web/17", NEW), (State::Failed, false));
+    assert_eq!(
+        at(NEW, "degraded", "web/17", NEW),
+        (NodeState::Degraded, false)
+    );
+    assert_eq!(at(NEW, "failed", "web/17", NEW), (NodeState::Failed, false));
     // It has all of it in force, and its source is away since.
-    assert_eq!(at(NEW, "stale", "web/17", NEW), (State::Stale, true));
+    assert_eq!(at(NEW, "stale", "web/17", NEW), (NodeState::Stale, true));
     let never = view(Some(NEW)).judge(vec![node("i-1", "", &[])]);
     assert_eq!((never.done(), never.rows[0].behind), (0, true));
 }
@@ -354,7 +369,11 @@ fn a_report_object_says_what_tags_say_and_where_it_comes_from() {
     // One source has one newest key set, whatever it is called.
     assert_eq!(
         states(&fleet),
-        [("a", State::Behind), ("b", State::Ok), ("c", State::Ok)]
+        [
+            ("a", NodeState::Behind),
+            ("b", NodeState::Ok),
+            ("c", NodeState::Ok)
+        ]
     );
     assert_eq!(fleet.rows[0].node.name, "web-1");
     for bad in [
@@ -412,7 +431,7 @@ fn a_hostile_report_object_is_one_short_row_whatever_it_holds() {
     });
     let fleet = judged(nodes.collect());
     // Only what is deep in a field that nobody reads is a report all the same.
-    assert_eq!(fleet.count(State::Ok), 1);
+    assert_eq!(fleet.count(NodeState::Ok), 1);
     for layout in [
         Layout {
             colour: Colour::No,

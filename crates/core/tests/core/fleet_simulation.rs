@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use authkeys_core::schedule::{Ended, Node, Planner, Schedule, Splay, Timing};
+use authkeys_core::schedule::{Ended, NodePosition, Planner, Schedule, Splay, Timing};
 use jiff::{SignedDuration, Timestamp};
 
 const NODES: u32 = 10_000;
@@ -51,7 +51,7 @@ fn fleet(seconds: usize, outage: std::ops::Range<usize>, start: impl Fn(f64) -> 
     let mut nodes: Vec<Planner> = Vec::new();
     for number in 0..NODES {
         let now = begin + SignedDuration::from_secs_f64(start(random.next()));
-        let node = Node::new(
+        let node = NodePosition::new(
             &format!("{number:032x}"),
             "s3://acme-ssh-keys/prod/workers.json",
         );

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use authkeys_core::schedule::{
-    Act, Ended, NUDGE_GAP, Node, Nudge, Planner, Schedule, Splay, Timing,
+    Act, Ended, NUDGE_GAP, NodePosition, Nudge, Planner, Schedule, Splay, Timing,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -89,7 +89,7 @@ fn fleet(nudge: Nudge, seconds: i64, value: impl Fn(usize, Timestamp) -> i64) ->
         let timing = Timing {
             schedule: schedule.clone(),
             splay: Splay::default(),
-            node: Node::new(&format!("i-{number:017x}"), "s3://keys/prod/workers.json"),
+            node: NodePosition::new(&format!("i-{number:017x}"), "s3://keys/prod/workers.json"),
         };
         nodes.push((Planner::new(timing, start), value(number, start), start));
         // Nothing changes before.

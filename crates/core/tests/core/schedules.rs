@@ -1,6 +1,6 @@
 //! Sequences of wake-ups on a fake clock: weeks in milliseconds.
 
-use authkeys_core::schedule::{Act, Clock, Ended, Node, Planner, Schedule, Splay, Timing};
+use authkeys_core::schedule::{Act, Clock, Ended, NodePosition, Planner, Schedule, Splay, Timing};
 use jiff::{SignedDuration, Timestamp};
 
 const SETTLED: Ended = Ended::Settled { change: None };
@@ -12,7 +12,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn timing(schedule: &str, node: u32) -> Timing {
-    let node = Node::new(&format!("i-{node:08x}"), "s3://keys/prod.json");
+    let node = NodePosition::new(&format!("i-{node:08x}"), "s3://keys/prod.json");
     Timing {
         schedule: Schedule::parse(schedule).unwrap(),
         splay: Splay::default(),

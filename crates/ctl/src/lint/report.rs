@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::complain;
 use authkeys_core::document::{Digest, Document, Form, LeftOut, Name, Serial};
 use authkeys_core::key::Fingerprint;
-use authkeys_core::publishing::findings::{self, Judged, State, when};
+use authkeys_core::publishing::findings::{self, JudgedKey, KeyState, when};
 use authkeys_core::report::text::Colour;
 use authkeys_core::user::UserName;
 use authkeys_core::words::counted;
@@ -73,7 +73,7 @@ struct KeyFound {
     accounts: Option<Vec<UserName>>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
-    state: State,
+    state: KeyState,
 }
 
 impl LintReport {
@@ -109,7 +109,7 @@ impl LintReport {
     }
 
     /// What is in a document that can be read.
-    pub(super) fn describe(&mut self, document: &Document, keys: &[Judged<'_>]) {
+    pub(super) fn describe(&mut self, document: &Document, keys: &[JudgedKey<'_>]) {
         self.name.clone_from(&document.name);
         self.serial = document.serial;
         self.audience.clone_from(&document.audience);
@@ -213,7 +213,7 @@ impl LintReport {
 }
 
 impl KeyFound {
-    pub(super) fn new(judged: &Judged<'_>) -> Self {
+    pub(super) fn new(judged: &JudgedKey<'_>) -> Self {
         let line = &judged.key.line;
         let accounts = judged.key.accounts.as_ref();
         Self {
@@ -230,10 +230,10 @@ impl KeyFound {
 
     fn render(&self, text: &mut String, now: Timestamp, colour: Colour) {
         let (sign, code, word) = match self.state {
-            State::InForce => ('+', GREEN, "in force"),
-            State::NotYet => ('.', YELLOW, "not yet in force"),
-            State::Over => ('-', YELLOW, "over"),
-            State::Revoked => ('-', RED, "revoked"),
+            KeyState::InForce => ('+', GREEN, "in force"),
+            KeyState::NotYet => ('.', YELLOW, "not yet in force"),
+            KeyState::Over => ('-', YELLOW, "over"),
+            KeyState::Revoked => ('-', RED, "revoked"),
         };
         let line = format!("{sign} {} {} {}", self.fingerprint, self.kind, self.comment);
         let _ = writeln!(text, "  {}", colour.paint(code, line.trim_end()));

@@ -4,7 +4,7 @@ use super::{Before, Publisher, failed};
 use crate::{Exit, complain};
 use authkeys_core::document::{self, Document, Form};
 use authkeys_core::key::Fingerprint;
-use authkeys_core::publishing::entries::{self, Edits, Entry, edited, fingerprints};
+use authkeys_core::publishing::entries::{self, Edits, PublishedEntry, edited, fingerprints};
 use authkeys_terminal::clock;
 
 /// What to do with a key set that is authorized_keys text.
@@ -77,10 +77,10 @@ impl Editable {
                         bad.line, bad.reason
                     ));
                 }
-                let entries: Vec<Entry> = document
+                let entries: Vec<PublishedEntry> = document
                     .keys
                     .iter()
-                    .map(|key| Entry::of(&key.line))
+                    .map(|key| PublishedEntry::of(&key.line))
                     .collect();
                 entries::document(&entries).ok_or("it cannot be turned into JSON")?
             }

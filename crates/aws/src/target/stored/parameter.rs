@@ -10,7 +10,7 @@ use crate::client::fault::{Call, words};
 use crate::client::region::parameter_arn;
 use crate::client::service_endpoint;
 use authkeys_core::origin::FetchError;
-use authkeys_core::publishing::versions::{Kind, StoredVersion};
+use authkeys_core::publishing::versions::{StoredVersion, VersionKind};
 
 /// Lists all versions that are kept, at most 100. The service returns the oldest first.
 pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, FetchError> {
@@ -40,7 +40,7 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
                     id: found.version().to_string(),
                     stages: found.labels().iter().map(|label| words(label)).collect(),
                     published: time(found.last_modified_date()),
-                    kind: Kind::Document,
+                    kind: VersionKind::Document,
                     is_current: false,
                     token: None,
                 });

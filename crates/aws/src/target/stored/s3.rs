@@ -7,7 +7,7 @@ use crate::client::fault::Call;
 use crate::client::region::s3_arn;
 use crate::client::{s3_client, service_endpoint};
 use authkeys_core::origin::FetchError;
-use authkeys_core::publishing::versions::{Kind, StoredVersion};
+use authkeys_core::publishing::versions::{StoredVersion, VersionKind};
 
 /// S3's version id of an object that was written while its bucket kept no versions.
 pub(super) const UNVERSIONED: &str = "null";
@@ -98,7 +98,7 @@ fn of_page(page: &ListObjectVersionsOutput, key: &str) -> Vec<StoredVersion> {
                 id: version.version_id().unwrap_or(UNVERSIONED).to_owned(),
                 stages: Vec::new(),
                 published: time(version.last_modified()),
-                kind: Kind::Document,
+                kind: VersionKind::Document,
                 is_current: version.is_latest() == Some(true),
                 token: version.e_tag().map(str::to_owned),
             });
@@ -110,7 +110,7 @@ fn of_page(page: &ListObjectVersionsOutput, key: &str) -> Vec<StoredVersion> {
                 id: marker.version_id().unwrap_or(UNVERSIONED).to_owned(),
                 stages: Vec::new(),
                 published: time(marker.last_modified()),
-                kind: Kind::Deleted,
+                kind: VersionKind::Deleted,
                 is_current: marker.is_latest() == Some(true),
                 token: None,
             });

@@ -14,7 +14,7 @@ use crate::client::service_endpoint;
 use crate::target::Published;
 use authkeys_core::origin::{FetchError, MAX_DOCUMENT, Version};
 use authkeys_core::publishing::place::Pin;
-use authkeys_core::publishing::versions::{Kind, StoredVersion};
+use authkeys_core::publishing::versions::{StoredVersion, VersionKind};
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
@@ -76,9 +76,9 @@ fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
             .any(|stage| stage == PENDING || stage.starts_with(OURS));
         let is_later = published.is_some() && published > since;
         let kind = if !is_current(entry) && (is_waiting || is_later) {
-            Kind::Beside
+            VersionKind::Beside
         } else {
-            Kind::Document
+            VersionKind::Document
         };
         list.push(StoredVersion {
             id: words(id),
@@ -184,12 +184,12 @@ mod tests {
             entry("lost", 4, &[]),
             entry("next", 5, &["AWSPENDING"]),
         ]);
-        let kinds: Vec<(&str, Kind)> = list
+        let kinds: Vec<(&str, VersionKind)> = list
             .iter()
             .map(|version| (version.id.as_str(), version.kind))
             .collect();
-        let document = Kind::Document;
-        let beside = Kind::Beside;
+        let document = VersionKind::Document;
+        let beside = VersionKind::Beside;
         assert_eq!(
             kinds,
             [

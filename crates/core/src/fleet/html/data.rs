@@ -9,7 +9,7 @@ use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 use super::letter;
 use crate::fleet::table::ago;
-use crate::fleet::view::{Fleet, Row, State};
+use crate::fleet::view::{Fleet, NodeRow, NodeState};
 use crate::report::text::one_line;
 
 /// At most about this many squares are drawn.
@@ -53,8 +53,8 @@ pub(super) fn json(fleet: &Fleet, groups: &[usize]) -> String {
     let mut data = Data {
         at: fleet.view.at.as_second(),
         each: rows.len().div_ceil(SQUARES).max(1),
-        states: State::ALL.map(State::word),
-        letters: State::ALL.map(letter),
+        states: NodeState::ALL.map(NodeState::word),
+        letters: NodeState::ALL.map(letter),
         whys: Vec::new(),
         sets: Vec::new(),
         versions: Vec::new(),
@@ -89,14 +89,14 @@ pub(super) fn json(fleet: &Fleet, groups: &[usize]) -> String {
     in_markup(&data)
 }
 
-/// A state's index in [`State::ALL`].
-fn number(state: State) -> usize {
-    let found = State::ALL.iter().position(|known| *known == state);
+/// A state's index in [`NodeState::ALL`].
+fn number(state: NodeState) -> usize {
+    let found = NodeState::ALL.iter().position(|known| *known == state);
     found.unwrap_or_default()
 }
 
 /// The key set that the row shows, and its digest.
-fn set(row: &Row) -> (String, String) {
+fn set(row: &NodeRow) -> (String, String) {
     let Some(report) = row.node.report() else {
         return (String::new(), String::new());
     };

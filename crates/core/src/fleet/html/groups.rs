@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::fleet::node::{KeySet, ShortDigest};
-use crate::fleet::view::{Fleet, KeySetCount, Row};
+use crate::fleet::view::{Fleet, KeySetCount, NodeRow};
 
 /// This many key sets have a group of their own.
 const SETS: usize = 24;
@@ -63,7 +63,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-fn key_set(row: &Row) -> Option<(Option<&KeySet>, Option<ShortDigest>)> {
+fn key_set(row: &NodeRow) -> Option<(Option<&KeySet>, Option<ShortDigest>)> {
     let report = row.node.report()?;
     Some((report.key_set.as_ref(), report.digest))
 }

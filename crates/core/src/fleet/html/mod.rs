@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::fleet::table::grouped;
-use crate::fleet::view::{Fleet, Row, State};
+use crate::fleet::view::{Fleet, NodeRow, NodeState};
 use crate::report::text::one_line;
 use groups::{Common, Group, Groups};
 
@@ -95,7 +95,7 @@ fn summary(page: &mut String, fleet: &Fleet) {
         escaped(&title(fleet)),
         at.strftime("%F %T UTC")
     );
-    for state in State::ALL {
+    for state in NodeState::ALL {
         let count = fleet.count(state);
         let word = state.word();
         let off = if count == 0 { " disabled" } else { "" };
@@ -112,7 +112,7 @@ fn summary(page: &mut String, fleet: &Fleet) {
 }
 
 fn reasons(page: &mut String, fleet: &Fleet) {
-    let reasons: Vec<_> = fleet.reasons(|row| row.state != State::Ok);
+    let reasons: Vec<_> = fleet.reasons(|row| row.state != NodeState::Ok);
     if reasons.is_empty() {
         return;
     }
@@ -166,7 +166,7 @@ fn picture(page: &mut String, fleet: &Fleet, groups: &Groups<'_>) {
         page,
         "<section{dense}>\n<h2>Who has which key set</h2>\n<ul class=\"legend\">\n"
     );
-    for state in State::ALL
+    for state in NodeState::ALL
         .into_iter()
         .filter(|state| fleet.count(*state) > 0)
     {
@@ -237,19 +237,19 @@ fn list(page: &mut String) {
 }
 
 /// A letter for each state, because colour alone is not accessible.
-fn letter(state: State) -> &'static str {
+fn letter(state: NodeState) -> &'static str {
     match state {
-        State::Failed => "F",
-        State::Silent => "S",
-        State::Unreported => "U",
-        State::Degraded => "D",
-        State::Stale => "T",
-        State::Behind => "B",
-        State::Ok => "",
+        NodeState::Failed => "F",
+        NodeState::Silent => "S",
+        NodeState::Unreported => "U",
+        NodeState::Degraded => "D",
+        NodeState::Stale => "T",
+        NodeState::Behind => "B",
+        NodeState::Ok => "",
     }
 }
 
-fn called(row: &Row) -> String {
+fn called(row: &NodeRow) -> String {
     match row.node.name.as_str() {
         "" => row.node.id.clone(),
         name => format!("{name} ({})", row.node.id),

@@ -12,8 +12,8 @@ const KEYS: [&str; 4] = [
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPQBDVDKlHFWXcKO5l8iIwwc6RIFNN2Qa6Ccm4shMZg6 d",
 ];
 
-fn entry(key: &str) -> Entry {
-    Entry {
+fn entry(key: &str) -> PublishedEntry {
+    PublishedEntry {
         public_key: key.to_owned(),
         options: vec![],
         accounts: None,
@@ -22,8 +22,8 @@ fn entry(key: &str) -> Entry {
     }
 }
 
-fn full(key: &str) -> Entry {
-    Entry {
+fn full(key: &str) -> PublishedEntry {
+    PublishedEntry {
         options: vec!["from=\"10.0.0.0/8\"".to_owned(), "no-pty".to_owned()],
         accounts: Some(BTreeSet::from([
             UserName::parse("jo").unwrap(),
