@@ -106,19 +106,24 @@ fn log(kind: Kind, text: &str) {
 
 /// Warns of settings that hardly anybody wants.
 fn warn(config: &Config) {
-    let warnings = sync::private_keys(config).chain(config.report.tag_names.warnings());
-    warnings.for_each(|text| log(Kind::Warning, &format!("warning: {text}")));
+    for text in sync::private_keys(config) {
+        log(Kind::Warning, &format!("warning: {text}"));
+    }
+    for text in config.report.tag_names.warnings() {
+        log(Kind::Warning, &format!("warning: {text}"));
+    }
     check::warn_of_unread(config);
 }
 
 fn notify() -> Notify {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    if socket.is_empty() {
         return Notify::nobody();
-    };
+    }
     match Notify::connect(&socket) {
         Ok(notify) => {
-            let [usec, pid] =
-                ["WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| std::env::var(name).ok());
+            let usec = std::env::var("WATCHDOG_USEC").ok();
+            let pid = std::env::var("WATCHDOG_PID").ok();
             notify.with_watchdog(usec.as_deref(), pid.as_deref())
         }
         Err(fault) => {

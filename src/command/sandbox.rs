@@ -37,26 +37,27 @@ fn names_root(config: &Config) -> bool {
         .map(|account| account.user.as_ref())
         .collect();
     let found = Node::default().accounts(&users);
-    config
-        .accounts
-        .iter()
-        .zip(found)
-        .any(|(account, found)| match found {
-            Some(Ok(found)) => match account
-                .file
-                .place(found.user.as_str(), found.uid, &found.home)
-            {
+    for (account, found) in config.accounts.iter().zip(found) {
+        let in_root = if let Some(Ok(found)) = found {
+            let user = found.user.as_str();
+            match account.file.place(user, found.uid, &found.home) {
                 Ok(Placed::BelowHome(below)) => found.home.join(below).starts_with(ROOTS_HOME),
                 Ok(Placed::Elsewhere(path)) => path.starts_with(ROOTS_HOME),
                 Err(_) => false,
-            },
+            }
+        } else {
             // The name service does not answer yet. An account without a user is the user who runs
             // the service.
-            _ => account
-                .user
-                .as_ref()
-                .is_none_or(|user| user.as_str() == "root"),
-        })
+            match &account.user {
+                Some(user) => user.as_str() == "root",
+                None => true,
+            }
+        };
+        if in_root {
+            return true;
+        }
+    }
+    false
 }
 
 /// Creates a link to /root, or an empty directory in which even root cannot create anything by

@@ -31,46 +31,50 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
     // While it is not yet known whether the node is stale, the previous report stays valid.
     let content = ReportContent::of(outcome);
     let before = std::mem::take(&mut outcome.reports);
-    let known = |name: &str| {
-        before
-            .iter()
-            .find(|one| one.report == name)
-            .cloned()
-            .unwrap_or_else(|| ReportOutcome::new(name))
-    };
     let now = outcome.finished;
     for sink in Sink::all(report) {
-        let known = known(sink.name());
+        let known = result_of(&before, sink.name());
         let Some(content) = &content else {
             outcome.reports.push(known);
             continue;
         };
         let said = content.said(&sink);
-        let age = known.last_success.map(|last| now.duration_since(last));
-        let recent = age.is_some_and(|age| !age.is_negative() && age < report.pace.heartbeat);
+        let recent = match known.last_success {
+            Some(last) => {
+                let age = now.duration_since(last);
+                !age.is_negative() && age < report.pace.heartbeat
+            }
+            None => false,
+        };
         if recent && known.said.as_ref() == Some(&said) {
             outcome.reports.push(known);
             continue;
         }
         let result = deliver(&reports, &sink, content).await;
-        outcome.reports.push(noted(
-            known,
-            Some(said),
-            result.map_err(|fault| fault.to_string()),
-        ));
+        let result = result.map_err(|fault| fault.to_string());
+        outcome.reports.push(noted(known, Some(said), result));
     }
     if let Some(path) = &report.prometheus {
         let place = path.clone();
         let page = metrics::render(outcome, None);
-        let written = beside::once(move || metrics_file::write(&place, &page));
-        let result = written.map_or_else(
-            || Err(beside::no_answer(path)),
-            |written| written.map_err(|fault| chain(&fault)),
-        );
-        outcome
-            .reports
-            .push(noted(known("prometheus"), None, result));
+        let result = match beside::once(move || metrics_file::write(&place, &page)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(fault)) => Err(chain(&fault)),
+            None => Err(beside::no_answer(path)),
+        };
+        let known = result_of(&before, "prometheus");
+        outcome.reports.push(noted(known, None, result));
     }
+}
+
+/// The last result of a report; a new one if there is none.
+fn result_of(reports: &[ReportOutcome], name: &str) -> ReportOutcome {
+    for one in reports {
+        if one.report == name {
+            return one.clone();
+        }
+    }
+    ReportOutcome::new(name)
 }
 
 /// Tries a few times, within the limit.

@@ -324,11 +324,11 @@ where
             }
         }
         self.notify.stopping();
-        let act = cycle
-            .as_ref()
-            .filter(|running| running.turn.is_installing())
-            .map(|running| running.act);
-        if let Some(act) = act
+        let installing = match &cycle {
+            Some(running) if running.turn.is_installing() => Some(running.act),
+            _ => None,
+        };
+        if let Some(act) = installing
             && let Ok(Some(result)) = timeout(FINISH, ending(&mut cycle)).await
         {
             self.ended(act, result);

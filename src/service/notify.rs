@@ -45,21 +45,22 @@ impl Notify {
 
     /// Uses the watchdog's interval, unless it is meant for another process.
     pub fn with_watchdog(self, usec: Option<&str>, pid: Option<&str>) -> Self {
-        let ours = pid.is_none_or(|pid| pid == std::process::id().to_string());
-        let limit = usec
-            .and_then(|usec| usec.parse().ok())
-            .filter(|usec| *usec > 0 && ours);
-        Self {
-            watchdog: limit.map(Duration::from_micros),
-            ..self
+        let ours = match pid {
+            Some(pid) => pid == std::process::id().to_string(),
+            None => true,
+        };
+        let limit = usec.unwrap_or_default().parse().unwrap_or(0);
+        let mut watchdog = None;
+        if ours && limit > 0 {
+            watchdog = Some(Duration::from_micros(limit));
         }
+        Self { watchdog, ..self }
     }
 
     /// The interval of heartbeats for the watchdog: half its limit.
     pub fn watchdog_period(&self) -> Option<Duration> {
-        self.watchdog
-            .filter(|_| self.socket.is_some())
-            .map(|limit| limit / 2)
+        self.socket.as_ref()?;
+        Some(self.watchdog? / 2)
     }
 
     /// The first cycle has ended.

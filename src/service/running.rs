@@ -106,7 +106,10 @@ where
 
     /// The fault if a cycle that asked no source ends while a fetch has been due for long.
     fn overdue(&self, act: Act, now: Timestamp) -> Option<Fault> {
-        let due = self.planner.overdue(now).filter(|_| act == Act::Replan)?;
+        if act != Act::Replan {
+            return None;
+        }
+        let due = self.planner.overdue(now)?;
         let text = format!(
             "no source has been asked since {due}, when a fetch was due: the key sets' windows leave no time for it; \
              publish fewer windows"
@@ -121,8 +124,11 @@ pub(super) async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome
         return pending().await;
     };
     let text = "a panic ended the cycle; report this as a bug, with the lines of the log before it";
-    let panicked = || Fault::new(FaultCode::CyclePanicked, Subject::Node, text);
-    (&mut running.result)
-        .await
-        .unwrap_or_else(|_| Some(Err(panicked())))
+    match (&mut running.result).await {
+        Ok(result) => result,
+        Err(_) => {
+            let fault = Fault::new(FaultCode::CyclePanicked, Subject::Node, text);
+            Some(Err(fault))
+        }
+    }
 }

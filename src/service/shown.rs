@@ -24,10 +24,9 @@ where
         let Some(outcome) = self.history.last() else {
             return;
         };
-        self.reporter
-            .write_metrics(outcome, (self.clock)())
-            .iter()
-            .for_each(journal::tell);
+        if let Some(entry) = self.reporter.write_metrics(outcome, (self.clock)()) {
+            journal::tell(&entry);
+        }
         self.history.note_reports(self.reporter.outcomes());
         self.write_files(self.history.last().map(Outcome::shortened));
     }
@@ -43,11 +42,14 @@ where
                 *presence = presence::hold(&directory).ok();
             }
             drop(presence);
-            outcome.map_or(Ok(()), |outcome| status_file::write(&directory, &outcome))
+            match outcome {
+                Some(outcome) => status_file::write(&directory, &outcome),
+                None => Ok(()),
+            }
         };
         let fault = match self.files.write(write) {
-            Written::Ended(written) => written.err().map(|fault| chain(&fault)),
-            Written::Slow => None,
+            Written::Ended(Ok(())) | Written::Slow => None,
+            Written::Ended(Err(fault)) => Some(chain(&fault)),
             Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),
         };
         let unwritten = fault.is_some();
@@ -67,11 +69,10 @@ where
     }
 
     pub(super) fn show_status(&self) {
-        let mut line = self
-            .history
-            .last()
-            .map(text::service_line)
-            .unwrap_or_default();
+        let mut line = match self.history.last() {
+            Some(outcome) => text::service_line(outcome),
+            None => String::new(),
+        };
         if let Some(fault) = &self.refused {
             line = format!("configuration refused, the old one stays in force: {fault}; {line}");
         }

@@ -11,23 +11,23 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Lists everyone whose signature counts.
 pub(super) fn examine(config: &Config, signers: &Signers, now: Timestamp) -> Vec<Finding> {
-    let subject = config
-        .signers
-        .as_ref()
-        .map(|signers| signers.path.display().to_string())
-        .unwrap_or_default();
-    let finding = |level, message| Finding::new(level, "signers", &subject, message);
-    let listed = signers.counting().map(|signer| {
+    let subject = match &config.signers {
+        Some(signers) => signers.path.display().to_string(),
+        None => String::new(),
+    };
+    let mut findings = Vec::new();
+    for signer in signers.counting() {
         let (level, fault) = judge(signer, now);
-        finding(level, format!("line {}: {signer}{fault}", signer.line))
-    });
-    let missing = signers.missing().map(|who| {
+        let message = format!("line {}: {signer}{fault}", signer.line);
+        findings.push(Finding::new(level, "signers", &subject, message));
+    }
+    for who in signers.missing() {
         let message = format!(
             "nobody in it is {who}, whom [trust] principals names; add a line, or correct the name"
         );
-        finding(Level::Warning, message)
-    });
-    listed.chain(missing).collect()
+        findings.push(Finding::new(Level::Warning, "signers", &subject, message));
+    }
+    findings
 }
 
 fn judge(signer: &Signer, now: Timestamp) -> (Level, String) {

@@ -29,18 +29,21 @@ pub(super) struct RevokedKeys {
 impl RevokedKeys {
     /// Reads the file, if one is configured. If sshd cannot read it, sshd refuses every key.
     pub(super) fn of(settings: &Settings) -> Result<Self, String> {
-        let Some(file) = settings.value("revokedkeys").filter(|file| *file != "none") else {
-            return Ok(Self::default());
+        let file = match settings.value("revokedkeys") {
+            None | Some("none") => return Ok(Self::default()),
+            Some(file) => file,
         };
-        let refuses = |why: &str| {
-            format!("sshd refuses every key, for it cannot read its RevokedKeys {file}: {why}")
+        let why = match bounded::read(Path::new(file), MAX_FILE) {
+            Ok(Some(found)) => match Self::parse(file, &found.content) {
+                Some(revoked) => return Ok(revoked),
+                None => "it is damaged".to_owned(),
+            },
+            Ok(None) => "it does not exist; make it, or set RevokedKeys none".to_owned(),
+            Err(error) => chain(&error),
         };
-        let found =
-            bounded::read(Path::new(file), MAX_FILE).map_err(|error| refuses(&chain(&error)))?;
-        let content = found
-            .ok_or_else(|| refuses("it does not exist; make it, or set RevokedKeys none"))?
-            .content;
-        Self::parse(file, &content).ok_or_else(|| refuses("it is damaged"))
+        Err(format!(
+            "sshd refuses every key, for it cannot read its RevokedKeys {file}: {why}"
+        ))
     }
 
     fn parse(file: &str, content: &[u8]) -> Option<Self> {
@@ -49,8 +52,11 @@ impl RevokedKeys {
             ..Self::default()
         };
         let Some(list) = content.strip_prefix(MAGIC) else {
-            let lines = content.split(|byte| *byte == b'\n').filter_map(identify);
-            revoked.keys = lines.map(|found| found.key.fingerprint()).collect();
+            for line in content.split(|byte| *byte == b'\n') {
+                if let Some(found) = identify(line) {
+                    revoked.keys.insert(found.key.fingerprint());
+                }
+            }
             return Some(revoked);
         };
         let (_, rest) = list.split_at_checked(FIXED)?;
