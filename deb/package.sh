@@ -115,7 +115,22 @@ END
 
 debs() {
   .ci/tool cargo-deb 3.8.0 --no-default-features
-  "$tools/bin/cargo-deb" --quiet --no-build --no-strip --compress-system --target "$1" --variant "$2" --output target/packages/
+  local package
+  package=$("$tools/bin/cargo-deb" --quiet --no-build --no-strip --compress-system --target "$1" --variant "$2" --output target/packages/)
+  [ "$1" != x86_64-unknown-linux-gnu ] || shrink "$package"
+}
+
+# xz's filter for x86-64 makes programs a twelfth smaller; cargo-deb passes no filters on. To unpack it takes 17 MiB of memory, and
+# any dpkg.
+shrink() {
+  local parts
+  parts=$(mktemp --directory)
+  ar x --output "$parts" "$1"
+  xz --decompress "$parts/data.tar.xz"
+  xz --x86 --lzma2=preset=9e,dict=16MiB "$parts/data.tar"
+  rm "$1"
+  ar rcDS "$1" "$parts/debian-binary" "$parts/control.tar.xz" "$parts/data.tar.xz"
+  rm -r "$parts"
 }
 
 # Every rpm reads xz, and it is the smallest. What is required stands in Cargo.toml, whatever this machine has installed.
