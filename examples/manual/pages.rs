@@ -18,7 +18,8 @@ const ENVIRONMENT: &[Row] = &[
     ),
     (
         "STATE_DIRECTORY, RUNTIME_DIRECTORY",
-        "Set by systemd: where state and status are written, unless the configuration names a directory.",
+        "Set by systemd: where state and status are written, unless the configuration names a \
+         directory.",
     ),
     (
         "AWS_REGION, HTTPS_PROXY and the like",
@@ -60,7 +61,8 @@ const FILES: &[Row] = &[
 const SIGNALS: &[Row] = &[
     (
         "SIGHUP",
-        "Read the configuration again and run a cycle. An invalid one is reported, and the old one stays in effect.",
+        "Read the configuration again and run a cycle. An invalid one is reported, and the old one \
+         stays in effect.",
     ),
     (
         "SIGUSR1",

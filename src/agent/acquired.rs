@@ -141,7 +141,8 @@ pub(super) fn in_force(
             && wall.duration_since(created) >= PENDING_LIES
         {
             acquired.outcome.warnings.push(format!(
-                "{place}: version {} is pending since {created}, its keys accepted; finish that rotation, or take the stage away",
+                "{place}: version {} is pending since {created}, its keys accepted; finish that \
+                 rotation, or take the stage away",
                 one.version.label
             ));
         }

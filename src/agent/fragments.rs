@@ -219,15 +219,16 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
         Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(coded(
             FaultCode::ProgramFailed,
             format!(
-                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and correct what it names",
+                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and correct \
+                 what it names",
                 chain(&fault)
             ),
         )),
         None if !dropped.is_empty() && present.maker == Maker::Program => settled.faults.push(coded(
             FaultCode::FragmentsIncomplete,
             format!(
-                "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} by itself until the \
-                 next run of update-ssh-keys; publish a key of another type"
+                "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} \
+                 by itself until the next run of update-ssh-keys; publish a key of another type"
             ),
         )),
         None if by_hand && present.maker == Maker::Program && !settled.faults.is_empty() => {}
@@ -235,8 +236,8 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
             settled.faults.push(coded(
                 FaultCode::FragmentsIncomplete,
                 format!(
-                    "account {who}: update-ssh-keys did not do its work although it said so; authkeysd wrote {made} by \
-                     itself: is it the real one?"
+                    "account {who}: update-ssh-keys did not do its work although it said so; \
+                     authkeysd wrote {made} by itself: is it the real one?"
                 ),
             ));
         }

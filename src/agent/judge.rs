@@ -46,8 +46,8 @@ impl JudgedBy<'_> {
         Err(Rejection {
             code: FaultCode::SourceUnreachable,
             text: format!(
-                "its document differs from the one in force, and has no serial to show which is newer; \
-                 it is accepted from {until:.0} on, unless the source answers first"
+                "its document differs from the one in force, and has no serial to show which is \
+                 newer; it is accepted from {until:.0} on, unless the source answers first"
             ),
         })
     }
@@ -180,8 +180,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 )) if counts(stage, &document) => Some(cycle.keep(document, signer, part)),
                 Ok(_) => {
                     notes.push(format!(
-                        "{stage} (version {}) does not count, its keys let nobody in: its serial is not higher than \
-                         {}'s; publish it with a higher one, or take the stage away",
+                        "{stage} (version {}) does not count, its keys let nobody in: its serial \
+                         is not higher than {}'s; publish it with a higher one, or take the stage \
+                         away",
                         label,
                         Stage::Current
                     ));

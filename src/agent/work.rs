@@ -137,8 +137,8 @@ impl Prepared {
         let user = &self.outcome.user;
         let refused = wanted - entries.len();
         let text = format!(
-            "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
-             remembered; the state must be writable"
+            "account {user}: {refused} of {wanted} keys not installed, because no key is installed \
+             that cannot be remembered; the state must be writable"
         );
         let fault = Fault::new(
             FaultCode::KeysNotRecorded,

@@ -39,7 +39,8 @@ pub(super) fn run(path: &Path, options: &StatusOptions) -> Exit {
         Ok(None) => {
             let file = status_file::path(&directory);
             complain(&format!(
-                "there is no {}: no cycle has ended yet; start the service, or run `authkeysd sync`",
+                "there is no {}: no cycle has ended yet; start the service, or run `authkeysd \
+                 sync`",
                 file.display()
             ));
             return Exit::Failed;
@@ -85,7 +86,8 @@ pub(super) fn run(path: &Path, options: &StatusOptions) -> Exit {
     };
     if running == Some(false) {
         complain(
-            "the service is not running: nothing is fetched, and no window opens or closes; start it",
+            "the service is not running: nothing is fetched, and no window opens or closes; start \
+             it",
         );
     }
     match verdict(&outcome, fresh, now) {

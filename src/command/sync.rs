@@ -125,8 +125,8 @@ pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
     let sources = config.sources().into_iter();
     sources.filter(|source| source.allow_private_key).map(|source| {
         format!(
-            "{}: allow_private_key lets every node read a private key that opens every other node; publish the \
-             public half alone",
+            "{}: allow_private_key lets every node read a private key that opens every other node; \
+             publish the public half alone",
             source.url
         )
     })

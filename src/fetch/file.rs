@@ -162,7 +162,8 @@ fn answer_of(
     }
     Err(transient(
         format!("{} changed while it was read, twice", path.display()),
-        "write a new file beside it and rename that over it; writing in place can be read half done",
+        "write a new file beside it and rename that over it; writing in place can be read half \
+         done",
     ))
 }
 

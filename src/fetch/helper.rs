@@ -43,7 +43,8 @@ impl Helper {
             Self::Socket(path) => {
                 let failed = |fault| {
                     format!(
-                        "cannot be reached at {} ({fault}); see `systemctl status authkeysd-fetch.socket`, then restart authkeysd",
+                        "cannot be reached at {} ({fault}); see `systemctl status \
+                         authkeysd-fetch.socket`, then restart authkeysd",
                         path.display()
                     )
                 };
@@ -72,7 +73,10 @@ fn find() -> Result<PathBuf, String> {
     let places = [beside, Some(Path::new(INSTALLED).join(PROGRAM))];
     let found = places.into_iter().flatten().find(|path| path.is_file());
     found.ok_or_else(|| {
-        format!("is missing: it is neither beside authkeysd nor in {INSTALLED}; install the package again")
+        format!(
+            "is missing: it is neither beside authkeysd nor in {INSTALLED}; install the package \
+             again"
+        )
     })
 }
 

@@ -25,7 +25,8 @@ pub enum HostError {
     },
     /// NSS did not answer. The account may exist.
     #[error(
-        "cannot look up account {account}: check nsswitch.conf and the directory service (`getent passwd`)"
+        "cannot look up account {account}: check nsswitch.conf and the directory service (`getent \
+         passwd`)"
     )]
     Lookup {
         /// The name or user id that was looked up.
@@ -45,7 +46,8 @@ pub enum HostError {
     },
     /// Only root can act for another account.
     #[error(
-        "uid {running} cannot act for account {account} (uid {uid}): run authkeysd as root or as {account}"
+        "uid {running} cannot act for account {account} (uid {uid}): run authkeysd as root or as \
+         {account}"
     )]
     NotPermitted {
         /// The account whose file was asked for.
@@ -70,7 +72,8 @@ pub enum HostError {
     },
     /// A step did not end in time; its thread is left behind.
     #[error(
-        "account {account}: no answer for {path} within {limit:?}: is it on a network file system that is down?"
+        "account {account}: no answer for {path} within {limit:?}: is it on a network file system \
+         that is down?"
     )]
     Hung {
         /// The step's account.
@@ -82,7 +85,8 @@ pub enum HostError {
     },
     /// An earlier step of the account still hangs, so no other was started.
     #[error(
-        "account {account}: an earlier step on {path} still hangs after {since:?}; nothing new is started before it ends"
+        "account {account}: an earlier step on {path} still hangs after {since:?}; nothing new is \
+         started before it ends"
     )]
     StillHung {
         /// The step's account.
@@ -141,8 +145,9 @@ pub enum HostError {
     },
     /// A directory on the path to a file of root's that another user could change.
     #[error(
-        "{path} {fault}, and account {account} is root: anyone who can change this directory could make root write elsewhere; \
-         give the account a home that only root can change (`usermod --home`), or set `layout = \"system\"`"
+        "{path} {fault}, and account {account} is root: anyone who can change this directory could \
+         make root write elsewhere; give the account a home that only root can change (`usermod \
+         --home`), or set `layout = \"system\"`"
     )]
     NotRootsAlone {
         /// The directory.
@@ -154,8 +159,8 @@ pub enum HostError {
     },
     /// The service's sandbox hides the home of root.
     #[error(
-        "{path} is not in the service's sandbox, because the configuration named no account of root's when the service was \
-         started: `systemctl restart authkeysd`"
+        "{path} is not in the service's sandbox, because the configuration named no account of \
+         root's when the service was started: `systemctl restart authkeysd`"
     )]
     HiddenHome {
         /// The home.
@@ -171,8 +176,8 @@ pub enum HostError {
     },
     /// The account cannot read its own file.
     #[error(
-        "{path} belongs to uid {uid} with mode {mode:04o}: uid {reader} cannot read it, and so sshd, which reads it \
-         as that account, could not either: {remedy}"
+        "{path} belongs to uid {uid} with mode {mode:04o}: uid {reader} cannot read it, and so \
+         sshd, which reads it as that account, could not either: {remedy}"
     )]
     Unreadable {
         /// The user id of the account that must be able to read it.
@@ -324,8 +329,9 @@ fn remedy(errno: Option<Errno>) -> &'static str {
         Some(Errno::NOSPC) => "the disk is full (blocks or inodes, `df`, `df -i`): free some space",
         Some(Errno::DQUOT) => "the user's disk quota is used up: free some space or raise it",
         Some(Errno::ROFS) => {
-            "the file system is mounted read-only: remount it writable (`findmnt`, `dmesg`); if it is writable elsewhere, the \
-             service's sandbox is what holds it: ReadWritePaths= in `systemctl edit authkeysd`"
+            "the file system is mounted read-only: remount it writable (`findmnt`, `dmesg`); if it \
+             is writable elsewhere, the service's sandbox is what holds it: ReadWritePaths= in \
+             `systemctl edit authkeysd`"
         }
         Some(Errno::PERM) => {
             "look for an immutable or append-only flag (`lsattr`) or a security module's denial"
@@ -338,14 +344,17 @@ fn remedy(errno: Option<Errno>) -> &'static str {
         Some(Errno::IO) => "the device failed: look into the kernel's log (`dmesg`)",
         Some(Errno::STALE) => "the network file system lost it: mount it again",
         Some(Errno::BUSY) => {
-            "something is mounted on it (`findmnt`), as when one file is bound into a container, and nothing can be put in \
-             its place: mount its directory instead, or name another `file`"
+            "something is mounted on it (`findmnt`), as when one file is bound into a container, \
+             and nothing can be put in its place: mount its directory instead, or name another \
+             `file`"
         }
         Some(Errno::XDEV) => {
-            "it is another mount than the `.ssh` it is in (`findmnt`): unmount it, or mount `.ssh` whole"
+            "it is another mount than the `.ssh` it is in (`findmnt`): unmount it, or mount `.ssh` \
+             whole"
         }
         Some(Errno::NAMETOOLONG) => {
-            "the name is too long for the temporary file beside it: name a `file` of at most 227 bytes"
+            "the name is too long for the temporary file beside it: name a `file` of at most 227 \
+             bytes"
         }
         Some(Errno::NOKEY) => {
             "the directory is encrypted and locked: unlock it, or set `layout = \"system\"`"

@@ -389,13 +389,16 @@ mod tests {
                 Some(""),
             ),
             (
-                "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommand /x %u -y %f -o AuthorizedKeysCommandUser eic -p 22 [listener] 0 of 10-100 startups",
+                "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommand /x %u -y %f -o \
+                 AuthorizedKeysCommandUser eic -p 22 [listener] 0 of 10-100 startups",
                 Some(
-                    "-o \"AuthorizedKeysCommand /x %u -y %f\" -o \"AuthorizedKeysCommandUser eic\" -p 22",
+                    "-o \"AuthorizedKeysCommand /x %u -y %f\" -o \"AuthorizedKeysCommandUser eic\" \
+                     -p 22",
                 ),
             ),
             (
-                "sshd: /usr/sbin/sshd -E /log -oPermitRootLogin=no -h /key [listener] 1 of 10-100 startups",
+                "sshd: /usr/sbin/sshd -E /log -oPermitRootLogin=no -h /key [listener] 1 of 10-100 \
+                 startups",
                 Some("-o PermitRootLogin=no"),
             ),
             ("sshd: alice [priv]\0", None),
@@ -434,7 +437,8 @@ mod tests {
         assert_eq!(shown(unit.options().unwrap().flags), "-o Banner=none");
         let drop_in = "[Service]\nExecStart=\nExecStart=/usr/sbin/sshd -D -o \"AuthorizedKeysCommand /x/run %%u %%f\" \\\n  -o \"AuthorizedKeysCommandUser eic\" $SSHD_OPTS $POLICY $UNSET\n";
         unit.read(&write("drop-in", drop_in));
-        let expected = "-o \"AuthorizedKeysCommand /x/run %u %f\" -o \"AuthorizedKeysCommandUser eic\" -o Banner=none -o Ciphers=a,b -o PubkeyAcceptedKeyTypes=ssh-rsa";
+        let expected = "-o \"AuthorizedKeysCommand /x/run %u %f\" -o \"AuthorizedKeysCommandUser \
+                        eic\" -o Banner=none -o Ciphers=a,b -o PubkeyAcceptedKeyTypes=ssh-rsa";
         assert_eq!(shown(unit.options().unwrap().flags), expected);
         unit.read(&write("other", "[Service]\nEnvironment=\"A=/etc/other\" B=2\nExecStart=\nExecStart=-/usr/sbin/sshd -f ${A}\n[Install]\nExecStart=no\n"));
         assert_eq!(shown(unit.options().unwrap().flags), "-f /etc/other");

@@ -59,7 +59,8 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
                 _ => "root".to_owned(),
             };
             let fault = format!(
-                "is owned by uid {uid}: sshd refuses it; chown it to {owner}, or name another `file`"
+                "is owned by uid {uid}: sshd refuses it; chown it to {owner}, or name another \
+                 `file`"
             );
             faults.push(StrictFault {
                 path: path.to_owned(),
@@ -75,11 +76,13 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
             let fault = if mode & 0o1000 != 0 && !inside {
                 // For example /tmp, which must stay writable for everybody.
                 format!(
-                    "is a directory for everybody (mode {mode:04o}): sshd refuses what is in it; name another `file`"
+                    "is a directory for everybody (mode {mode:04o}): sshd refuses what is in it; \
+                     name another `file`"
                 )
             } else if debian_accepts {
                 format!(
-                    "can be written by its group (mode {mode:04o}): Debian's sshd accepts that of a private group, others refuse; chmod g-w"
+                    "can be written by its group (mode {mode:04o}): Debian's sshd accepts that of \
+                     a private group, others refuse; chmod g-w"
                 )
             } else {
                 format!("can be written by others (mode {mode:04o}): sshd refuses it; chmod go-w")

@@ -103,7 +103,8 @@ impl Directory {
                     (self.path.display(), stat.st_uid, stat.st_mode & 0o7777);
                 let remedy = self.remedy(operation, &path, uid);
                 let remedy = format!(
-                    "its directory {directory} belongs to uid {uid} with mode {mode:04o}: {remedy}{}",
+                    "its directory {directory} belongs to uid {uid} with mode {mode:04o}: \
+                     {remedy}{}",
                     enforcement::hint()
                 );
                 HostError::Io {
@@ -152,12 +153,14 @@ impl Directory {
         }
         if self.path != account.home {
             return format!(
-                "`chown {user} {directory} && chmod u+rwx {directory}`, or set `layout = \"system\"`"
+                "`chown {user} {directory} && chmod u+rwx {directory}`, or set `layout = \
+                 \"system\"`"
             );
         }
         match operation {
             MAKE => format!(
-                "leave the home as it is and make the directory for the account (`{}`), or set `layout = \"system\"`",
+                "leave the home as it is and make the directory for the account (`{}`), or set \
+                 `layout = \"system\"`",
                 install(account, "0700", path)
             ),
             _ => "leave the home as it is and set `layout = \"system\"`".to_owned(),

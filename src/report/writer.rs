@@ -129,7 +129,8 @@ impl Queue {
         }
         let dropped = std::mem::take(&mut self.dropped);
         let text = format!(
-            "{dropped} log {} dropped here because the log was not read in time; `authkeysd status` has the current state",
+            "{dropped} log {} dropped here because the log was not read in time; `authkeysd \
+             status` has the current state",
             if dropped == 1 {
                 "entry was"
             } else {

@@ -24,7 +24,8 @@ impl Alarm {
         let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;
         #[expect(
             deprecated,
-            reason = "its successor is unsafe; a descriptor that we own and keep is what it asks for"
+            reason = "its successor is unsafe; a descriptor that we own and keep is what it asks \
+                      for"
         )]
         AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
     }

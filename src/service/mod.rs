@@ -290,10 +290,14 @@ where
                         let now = (self.clock)();
                         match self.planner.change() {
                             // A window does not wait for a source that does not answer.
-                            Some(at) if at <= now && self.flights.are_under_way() => turn.leave_sources(),
+                            Some(at) if at <= now && self.flights.are_under_way() => {
+                                turn.leave_sources();
+                            }
                             // The cycle may finish its work, unless it has to wait again after
                             // that.
-                            Some(at) if at <= now => alarm.set(now.saturating_add(RING_AGAIN).unwrap_or(now))?,
+                            Some(at) if at <= now => {
+                                alarm.set(now.saturating_add(RING_AGAIN).unwrap_or(now))?;
+                            }
                             // The clock was set.
                             Some(at) => alarm.set(at)?,
                             None => {}
@@ -301,7 +305,9 @@ where
                     }
                 }
                 _ = hangup.recv() => wanted = true,
-                () = sleep_until(next_reload), if wanted && loaded.is_none() && !self.loading.is_under_way() => {
+                () = sleep_until(next_reload),
+                    if wanted && loaded.is_none() && !self.loading.is_under_way() =>
+                {
                     wanted = false;
                     self.notify.reloading();
                     self.loading.begin();

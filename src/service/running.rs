@@ -52,12 +52,22 @@ where
         }
         self.progress.begin();
         let runtime = Handle::current();
-        let result = self.worker.run(move || cycle.run(act, &runtime)).unwrap_or_else(|fault| {
-            let (sender, receiver) = oneshot::channel();
-            let text = format!("cannot begin a thread for the cycle: {fault}; check the limits on tasks and memory");
-            let _ = sender.send(Some(Err(Fault::new(FaultCode::CycleNotBegun, Subject::Node, text))));
-            receiver
-        });
+        let result = self
+            .worker
+            .run(move || cycle.run(act, &runtime))
+            .unwrap_or_else(|fault| {
+                let (sender, receiver) = oneshot::channel();
+                let text = format!(
+                    "cannot begin a thread for the cycle: {fault}; check the limits on tasks and \
+                     memory"
+                );
+                let _ = sender.send(Some(Err(Fault::new(
+                    FaultCode::CycleNotBegun,
+                    Subject::Node,
+                    text,
+                ))));
+                receiver
+            });
         Running { act, turn, result }
     }
 
@@ -111,8 +121,8 @@ where
         }
         let due = self.planner.overdue(now)?;
         let text = format!(
-            "no source has been asked since {due}, when a fetch was due: the key sets' windows leave no time for it; \
-             publish fewer windows"
+            "no source has been asked since {due}, when a fetch was due: the key sets' windows \
+             leave no time for it; publish fewer windows"
         );
         Some(Fault::new(FaultCode::FetchOverdue, Subject::Node, text))
     }

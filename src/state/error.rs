@@ -14,7 +14,8 @@ use authkeys_core::fault::{Fault, FaultCode, Subject};
 pub enum StateError {
     /// The directory does not exist and could not be made, or could not be opened.
     #[error(
-        "cannot use the state directory {path}: run as root, or set state_dir to a directory of your own, in one that exists"
+        "cannot use the state directory {path}: run as root, or set state_dir to a directory of \
+         your own, in one that exists"
     )]
     Directory {
         /// The directory.
@@ -25,7 +26,8 @@ pub enum StateError {
     },
     /// The directory exists, but nothing can be written to it.
     #[error(
-        "cannot write to the state directory {path}: keys are still removed, but none is installed that would have to be remembered; make it writable (`findmnt`, `lsattr -d`)"
+        "cannot write to the state directory {path}: keys are still removed, but none is installed \
+         that would have to be remembered; make it writable (`findmnt`, `lsattr -d`)"
     )]
     Unwritable {
         /// The directory.
@@ -36,17 +38,20 @@ pub enum StateError {
     },
     /// Another user could forge the state.
     #[error(
-        "the state directory {0} can be written by others: chown it to the user of authkeysd and chmod it 0700"
+        "the state directory {0} can be written by others: chown it to the user of authkeysd and \
+         chmod it 0700"
     )]
     Untrusted(PathBuf),
     /// Another cycle took too long.
     #[error(
-        "another authkeysd has been running a cycle for more than {LOCK_WAIT:?} (it holds {0}): look what it waits for"
+        "another authkeysd has been running a cycle for more than {LOCK_WAIT:?} (it holds {0}): \
+         look what it waits for"
     )]
     Busy(PathBuf),
     /// The file is damaged.
     #[error(
-        "{path} is damaged: restore it, or move it away to start afresh (serials and once-installed keys are then forgotten)"
+        "{path} is damaged: restore it, or move it away to start afresh (serials and \
+         once-installed keys are then forgotten)"
     )]
     Corrupt {
         /// The file.
@@ -57,12 +62,15 @@ pub enum StateError {
     },
     /// The state would be too large to be read again.
     #[error(
-        "{0} would become larger than {MAX_STATE} bytes, for every key ever installed is remembered: correct the document, or move the state away to start afresh (serials and once-installed keys are then forgotten)"
+        "{0} would become larger than {MAX_STATE} bytes, for every key ever installed is \
+         remembered: correct the document, or move the state away to start afresh (serials and \
+         once-installed keys are then forgotten)"
     )]
     TooLarge(PathBuf),
     /// Written by a later version.
     #[error(
-        "{path} has schema {schema}, this authkeysd knows {SCHEMA}: it was written by a later version, upgrade again"
+        "{path} has schema {schema}, this authkeysd knows {SCHEMA}: it was written by a later \
+         version, upgrade again"
     )]
     Newer {
         /// The file.

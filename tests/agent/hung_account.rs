@@ -230,7 +230,8 @@ fn f54_a_configuration_on_a_dead_file_system_holds_up_neither_keys_nor_a_stop() 
             "{:?}",
             begun.elapsed()
         );
-        let refused = "configuration refused, the old one stays in force: it cannot be read: its file system does not";
+        let refused = "configuration refused, the old one stays in force: it cannot be read: its \
+                       file system does not";
         eventually("a word about it", || service.log().contains(refused));
         for _ in 0..3 {
             service.signal(Signal::SIGHUP);

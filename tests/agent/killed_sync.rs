@@ -13,8 +13,7 @@ use authkeys_testing::{
 
 /// What changes something on disk, in the names that the tracer knows; a call that this machine
 /// lacks is left out.
-const CALLS: &str = "openat,write,writev,pwrite64,ftruncate,fchmod,fchmodat,fchown,fchownat,fsync,fdatasync,\
-                     ?rename,renameat,?renameat2,?unlink,unlinkat,?mkdir,mkdirat,?link,linkat,flock,utimensat";
+const CALLS: &str = "openat,write,writev,pwrite64,ftruncate,fchmod,fchmodat,fchown,fchownat,fsync,fdatasync,?rename,renameat,?renameat2,?unlink,unlinkat,?mkdir,mkdirat,?link,linkat,flock,utimensat";
 
 /// alice on a private machine, with a configuration that stays, and the node's files put back
 /// before every run.

@@ -290,7 +290,8 @@ fn a_line_that_is_no_key_says_what_it_is_taken_for() {
         (format!("ops@acme {key}"), "allowed_signers"),
         (
             format!("ops:{key}"),
-            "names a user before the key type, as in the metadata of Google Cloud; begin the line with ssh-ed25519",
+            "names a user before the key type, as in the metadata of Google Cloud; begin the line \
+             with ssh-ed25519",
         ),
         (format!("deploy:{long}"), "\"deploy:ssh-rsa\" names a user"),
         (

@@ -9,7 +9,9 @@ const STATE: &str = include_str!("released/state-0.1.0.json");
 const DOCUMENT: &str = include_str!("released/workers-7.json");
 /// Where 0.1.0 keeps that document: under the SHA-256 of its bytes.
 const STORED_AS: &str = "66e73c1037a77e1ad3d477e01c470b432a6997930a0675e5d3e4845140cff2be";
-const SOMEBODY_ELSES: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl somebody else's";
+const SOMEBODY_ELSES: &str = "ssh-ed25519 \
+                              AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl \
+                              somebody else's";
 const STOLEN: &str = "SHA256:GSqwsBV55yHmKpaG4uO51km2arrT/vBCH7WsiT87F54";
 
 /// A node that 0.1.0 has served, with the two keys of its document in force, one more of somebody

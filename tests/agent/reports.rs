@@ -303,10 +303,11 @@ fn the_detail_says_why_and_holds_no_ids() {
     let mut bad = outcome(&named("w", 1));
     bad.status = Status::Stale;
     bad.stale_cycles = 3;
-    bad.detail = "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied, request id 4YPZ7Q0K0PLAUG4H: \
-                  User: arn:aws:sts::123456789012:assumed-role/agent/i-0123456789abcdef0 is not allowed, key AKIAIOSFODNN7EXAMPLE, \
-                  SHA256:2PZ7Q0k0PlAUG4h6cB1Yy3m3mT0cZ3m0b0p2xqv0lXk, account 123456789012, \
-                  59dbff89-35bd-4eac-99ed-be587a1b2c3d; allow s3:GetObject"
+    bad.detail = "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied, \
+                  request id 4YPZ7Q0K0PLAUG4H: User: \
+                  arn:aws:sts::123456789012:assumed-role/agent/i-0123456789abcdef0 is not allowed, \
+                  key AKIAIOSFODNN7EXAMPLE, SHA256:2PZ7Q0k0PlAUG4h6cB1Yy3m3mT0cZ3m0b0p2xqv0lXk, \
+                  account 123456789012, 59dbff89-35bd-4eac-99ed-be587a1b2c3d; allow s3:GetObject"
         .to_owned();
     let told = of(&bad);
     fits_ec2(&told);

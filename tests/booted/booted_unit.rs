@@ -69,7 +69,8 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
         machine.run("systemd-analyze security --threshold=15 authkeysd-fetch");
         assert_eq!(
             machine.run(
-                "systemd-analyze verify --man=no authkeysd.service authkeysd-fetch.service authkeysd-fetch.socket 2>&1"
+                "systemd-analyze verify --man=no authkeysd.service authkeysd-fetch.service \
+                 authkeysd-fetch.socket 2>&1"
             ),
             ""
         );
@@ -86,7 +87,10 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
             "Match User bob\n  AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n",
         );
         machine.run("systemctl reload ssh");
-        machine.run("useradd --home-dir /srv/homes/carol --create-home --base-dir /srv/homes carol && usermod --password '*' carol");
+        machine.run(
+            "useradd --home-dir /srv/homes/carol --create-home --base-dir /srv/homes carol && \
+             usermod --password '*' carol",
+        );
         configure(
             machine,
             &[
@@ -175,7 +179,11 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
         );
 
         // A home that is mounted later is seen, too.
-        machine.run("mkdir /home/dora && mount -t tmpfs -o mode=0755 tmpfs /home/dora && useradd --no-create-home dora && usermod --password '*' --shell /bin/sh dora && chown dora: /home/dora");
+        machine.run(
+            "mkdir /home/dora && mount -t tmpfs -o mode=0755 tmpfs /home/dora && useradd \
+             --no-create-home dora && usermod --password '*' --shell /bin/sh dora && chown dora: \
+             /home/dora",
+        );
         configure(
             machine,
             &[account("alice", ""), account("dora", "")].concat(),
@@ -203,7 +211,10 @@ fn f26_the_sandbox_lets_update_ssh_keys_run_as_the_account_and_sshd_be_asked() {
             "/home/alice/.ssh/authorized_keys",
             format!("{}\n", old.line),
         );
-        machine.run("chown alice: /home/alice/.ssh/authorized_keys && chmod 0600 /home/alice/.ssh/authorized_keys");
+        machine.run(
+            "chown alice: /home/alice/.ssh/authorized_keys && chmod 0600 \
+             /home/alice/.ssh/authorized_keys",
+        );
         publish(machine, &[&key]);
         // bob's file is one that this sshd does not read: that is told once, at the start.
         configure(
@@ -238,8 +249,9 @@ fn f26_the_sandbox_lets_update_ssh_keys_run_as_the_account_and_sshd_be_asked() {
 /// attack does.
 const ATTACKS: &[&str] = &[
     // A program outside the sandbox, by systemd's own sockets, D-Bus, or the old FIFO.
-    "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit \
-     'ssa(sv)a(sa(sv))' x.service fail 1 ExecStart 'a(sasb)' 1 /bin/touch 2 /bin/touch /srv/owned false 0",
+    "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+     org.freedesktop.systemd1.Manager StartTransientUnit 'ssa(sv)a(sa(sv))' x.service fail 1 \
+     ExecStart 'a(sasb)' 1 /bin/touch 2 /bin/touch /srv/owned false 0",
     "systemd-run touch /srv/owned",
     "systemctl start owned.service",
     "timeout 2 sh -c 'echo x >/run/initctl'",
@@ -257,17 +269,23 @@ const ATTACKS: &[&str] = &[
     "mkdir -p /etc/cron.d && touch /etc/cron.d/x",
     "mkdir -p /var/spool/cron/crontabs && touch /var/spool/cron/crontabs/root",
     "touch /etc/x || touch /etc/ssh/x || touch /etc/sudoers.d/x || touch /etc/authkeysd/x",
-    "touch /usr/x || touch /usr/bin/x || touch /opt/x || touch /boot/x || touch /srv/x || touch /var/lib/x",
-    "touch /run/systemd/system/x || touch /run/x || touch /etc/systemd/system/x || touch /dev/shm/x",
+    "touch /usr/x || touch /usr/bin/x || touch /opt/x || touch /boot/x || touch /srv/x || touch \
+     /var/lib/x",
+    "touch /run/systemd/system/x || touch /run/x || touch /etc/systemd/system/x || touch \
+     /dev/shm/x",
     "echo /bin/sh >/proc/sys/kernel/core_pattern",
     "echo 1 >/sys/fs/cgroup/cgroup.procs",
-    "echo 1 >/sys/fs/cgroup/cgroup.freeze || echo 1 >/sys/fs/cgroup/system.slice/cgroup.kill || mkdir /sys/fs/cgroup/x",
+    "echo 1 >/sys/fs/cgroup/cgroup.freeze || echo 1 >/sys/fs/cgroup/system.slice/cgroup.kill || \
+     mkdir /sys/fs/cgroup/x",
     "echo /tmp/x >/sys/fs/cgroup/release_agent || echo /tmp/x >/sys/kernel/uevent_helper",
-    "echo 1 >/proc/sysrq-trigger || echo 2 >/proc/sys/kernel/randomize_va_space || echo /x >/proc/sys/kernel/modprobe",
+    "echo 1 >/proc/sysrq-trigger || echo 2 >/proc/sys/kernel/randomize_va_space || echo /x \
+     >/proc/sys/kernel/modprobe",
     "echo x >>/etc/passwd || echo x >>/etc/group || mv /etc/passwd /etc/passwd.x || rm /etc/passwd",
-    "mkdir -p /var/spool/at && touch /var/spool/at/a1 || touch /var/spool/cron/atjobs/a1 || touch /etc/crontab",
+    "mkdir -p /var/spool/at && touch /var/spool/at/a1 || touch /var/spool/cron/atjobs/a1 || touch \
+     /etc/crontab",
     "touch /var/run/x || ln -s /tmp /var/run/x || touch /run/sshd/x || touch /run/systemd/x",
-    "touch /etc/polkit-1/rules.d/x || touch /etc/profile.d/x || touch /etc/ld.so.preload || touch /etc/systemd/network/x",
+    "touch /etc/polkit-1/rules.d/x || touch /etc/profile.d/x || touch /etc/ld.so.preload || touch \
+     /etc/systemd/network/x",
     "ls /tmp/.X11-unix /tmp/tmux-1000 || test -e /tmp/of-another-program",
     // The kernel: mounts, namespaces, devices, modules, tracing, raw packets.
     "mount -t tmpfs tmpfs /tmp || mount -o remount,rw /",
@@ -286,7 +304,8 @@ const ATTACKS: &[&str] = &[
     "perl -e 'my $p = chr(0) x 128; exit(syscall(321, 0, $p, 72) >= 0 ? 0 : 1)'",
     "perl -e 'exit(syscall(438, syscall(434, 1, 0), 0, 0) >= 0 ? 0 : 1)'",
     "head -c 1 /proc/1/mem || head -c 1 /proc/1/environ",
-    "perl -e 'use Socket; exit(socket(my $s, AF_INET, SOCK_RAW, 1) || socket($s, 16, SOCK_RAW, 0) ? 0 : 1)'",
+    "perl -e 'use Socket; exit(socket(my $s, AF_INET, SOCK_RAW, 1) || socket($s, 16, SOCK_RAW, 0) \
+     ? 0 : 1)'",
 ];
 
 /// Sockets that others listen on, of which root gets a root shell, and one of nobody's.
@@ -325,8 +344,9 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
             "[Service]\nExecStart=touch /srv/owned\n",
         );
         machine.run(
-            "systemctl daemon-reload; mkdir -p /root/.ssh /etc/sudoers.d /etc/ssl/private /var/backups \
-             && touch /etc/sudoers /etc/ssl/private/key.pem /var/backups/shadow.bak /etc/shadow-",
+            "systemctl daemon-reload; mkdir -p /root/.ssh /etc/sudoers.d /etc/ssl/private \
+             /var/backups && touch /etc/sudoers /etc/ssl/private/key.pem /var/backups/shadow.bak \
+             /etc/shadow-",
         );
         // The tools for the attacks are there, and outside of the sandbox they succeed.
         for attack in [ATTACKS[1], ATTACKS[5], ATTACKS[6], ATTACKS[7], ATTACKS[11]] {
@@ -340,7 +360,8 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
         // may write.
         let connect = |path: &&str| {
             format!(
-                "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); exit(connect(S, sockaddr_un(\"{path}\")) ? 0 : 1)'"
+                "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); exit(connect(S, \
+                 sockaddr_un(\"{path}\")) ? 0 : 1)'"
             )
         };
         let attacks: Vec<String> = ATTACKS
@@ -405,8 +426,10 @@ fn f41_roots_home_is_in_the_sandbox_only_where_root_is_an_account() {
             (account("alice", "") + "[[account]]\n", true),
             (account("alice", "") + &account("toor", ""), true),
         ] {
-            machine
-                .run("id toor >/dev/null 2>&1 || useradd --non-unique --uid 0 --home-dir /root --no-create-home toor");
+            machine.run(
+                "id toor >/dev/null 2>&1 || useradd --non-unique --uid 0 --home-dir /root \
+                 --no-create-home toor",
+            );
             configure(machine, &accounts);
             machine.run("systemctl restart authkeysd");
             assert_eq!(sees(), seen, "{accounts}");
@@ -417,7 +440,10 @@ fn f41_roots_home_is_in_the_sandbox_only_where_root_is_an_account() {
         machine.run("systemctl restart authkeysd");
         configure(machine, &(account("alice", "") + &account("root", "")));
         machine.run("systemctl reload authkeysd");
-        machine.eventually("authkeysd status 2>&1; journalctl -u authkeysd -o cat | grep -q '/root is not in the .*systemctl restart authkeysd'");
+        machine.eventually(
+            "authkeysd status 2>&1; journalctl -u authkeysd -o cat | grep -q '/root is not in the \
+             .*systemctl restart authkeysd'",
+        );
         machine.run("systemctl restart authkeysd");
         logs_in(machine, "root", &key);
     });
@@ -450,8 +476,10 @@ open my $f, ">", "$ENV{HOME}/forks"; print $f "$n\n"; close $f; sleep 60;
         // Between two of its runs there is nothing of it.
         machine.eventually("! pgrep -u alice");
         assert_eq!(machine.property("authkeysd", "NRestarts"), "0");
-        machine
-            .eventually("journalctl -u authkeysd -o cat | grep -q 'account degraded: alice.*update-ssh-keys failed'");
+        machine.eventually(
+            "journalctl -u authkeysd -o cat | grep -q 'account degraded: alice.*update-ssh-keys \
+             failed'",
+        );
     });
 }
 
@@ -478,7 +506,8 @@ fn a_configuration_error_stops_it_once_and_a_bad_reload_changes_nothing() {
         configure(machine, "[[account]\n");
         machine.run("systemctl reload authkeysd");
         machine.eventually(
-            "systemctl show -P StatusText authkeysd | grep -q '^configuration refused, the old one stays in force'",
+            "systemctl show -P StatusText authkeysd | grep -q '^configuration refused, the old one \
+             stays in force'",
         );
         assert_eq!(machine.property("authkeysd", "ActiveState"), "active");
         let other = Key::new("other");
@@ -506,10 +535,16 @@ fn it_comes_back_from_a_kill_a_hang_a_reboot_and_a_power_cut_and_stops_within_tw
 
         let pid = machine.main_pid("authkeysd");
         machine.run(&format!("kill -KILL {pid}"));
-        machine.eventually(&format!("p=$(systemctl show -P MainPID authkeysd); test \"$p\" != 0 -a \"$p\" != {pid} && systemctl is-active authkeysd"));
+        machine.eventually(&format!(
+            "p=$(systemctl show -P MainPID authkeysd); test \"$p\" != 0 -a \"$p\" != {pid} && \
+             systemctl is-active authkeysd"
+        ));
         let pid = machine.main_pid("authkeysd");
         machine.run(&format!("kill -STOP {pid}"));
-        machine.eventually(&format!("p=$(systemctl show -P MainPID authkeysd); test \"$p\" != 0 -a \"$p\" != {pid} && systemctl is-active authkeysd"));
+        machine.eventually(&format!(
+            "p=$(systemctl show -P MainPID authkeysd); test \"$p\" != 0 -a \"$p\" != {pid} && \
+             systemctl is-active authkeysd"
+        ));
         assert!(
             machine
                 .run("journalctl -u authkeysd")
@@ -584,7 +619,8 @@ fn nothing_waits_for_it_at_boot_and_the_journal_tells_who_could_log_in() {
         logs_in(machine, "alice", &key);
 
         // The query of docs/journal.md.
-        let query = "journalctl MESSAGE_ID=7bfefc2f3191453682f32f4d59db3b32 ACCOUNT=alice -n 1 -o verbose --output-fields=KEYS,DOCUMENT,SERIAL";
+        let query = "journalctl MESSAGE_ID=7bfefc2f3191453682f32f4d59db3b32 ACCOUNT=alice -n 1 -o \
+                     verbose --output-fields=KEYS,DOCUMENT,SERIAL";
         let told = machine.run(query);
         assert!(
             told.contains(&key.fingerprint()) && told.contains("night-shift"),

@@ -19,9 +19,11 @@ const ON_THE_FETCHER: &[&str] = &[
     "cat /etc/ssh/sshd_config",
     "cat /etc/shadow",
     "touch /etc/x || touch /usr/x || touch /var/lib/x || touch /run/x",
-    "test -e /run/dbus/system_bus_socket -o -e /run/systemd/private -o -e /run/authkeysd/status.json",
+    "test -e /run/dbus/system_bus_socket -o -e /run/systemd/private -o -e \
+     /run/authkeysd/status.json",
     "perl -e '$< = $> = 0; exit($> == 0 ? 0 : 1)'",
-    "perl -MPOSIX -e 'setuid(0) and exit(0); setuid(1000) and exit(0); setgid(0) and exit(0); exit(1)'",
+    "perl -MPOSIX -e 'setuid(0) and exit(0); setuid(1000) and exit(0); setgid(0) and exit(0); \
+     exit(1)'",
     "perl -MSocket -e 'exit(socket(S, AF_INET, SOCK_RAW, 1) ? 0 : 1)'",
     "kill -0 $(cat /opt/installer)",
     "unshare -U true",
@@ -204,7 +206,10 @@ fn a_fetcher_that_is_killed_again_and_again_costs_no_key_and_no_login() {
         // A restart is for both halves, and leaves the environment's changes in force.
         let fetcher = machine.main_pid("authkeysd-fetch");
         machine.run("systemctl restart authkeysd");
-        machine.eventually(&format!("test $(systemctl show -P MainPID authkeysd-fetch) -gt 0 -a $(systemctl show -P MainPID authkeysd-fetch) != {fetcher}"));
+        machine.eventually(&format!(
+            "test $(systemctl show -P MainPID authkeysd-fetch) -gt 0 -a $(systemctl show -P \
+             MainPID authkeysd-fetch) != {fetcher}"
+        ));
         machine.run("systemctl stop authkeysd");
         assert_eq!(
             machine.property("authkeysd-fetch", "ActiveState"),

@@ -78,8 +78,9 @@ pub(crate) fn login_becomes(machine: &Machine, user: &str, key: &Key, wanted: bo
 /// nobody may change.
 fn small_home(machine: &Machine, user: &str) {
     machine.run(&format!(
-        "mkdir /home/{user} && mount -t tmpfs -o size=256k,mode=0755 tmpfs /home/{user} && useradd --no-create-home \
-         --shell /bin/sh {user} && usermod --password '*' {user} && chown {user}: /home/{user}"
+        "mkdir /home/{user} && mount -t tmpfs -o size=256k,mode=0755 tmpfs /home/{user} && useradd \
+         --no-create-home --shell /bin/sh {user} && usermod --password '*' {user} && chown {user}: \
+         /home/{user}"
     ));
 }
 
@@ -195,7 +196,8 @@ fn the_service_comes_back(machine: &Machine) {
         let pid = machine.main_pid(unit);
         machine.run(&format!("kill -{signal} {pid}"));
         machine.eventually(&format!(
-            "p=$(systemctl show -P MainPID {unit}); test \"$p\" != 0 -a \"$p\" != {pid} && systemctl is-active {unit}"
+            "p=$(systemctl show -P MainPID {unit}); test \"$p\" != 0 -a \"$p\" != {pid} && \
+             systemctl is-active {unit}"
         ));
     }
     machine.run(&format!(

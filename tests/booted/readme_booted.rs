@@ -116,15 +116,15 @@ fn a_purge_follows_no_link_and_deletes_nothing_outside() {
         // The administrator moved directories, and a state_dir lies where a user could have put
         // things.
         machine.run(
-            "mkdir -m 0700 /home/alice/state && authkeysd sync && mkdir -p /var/lib/authkeysd /srv/moved \
-             && touch /var/lib/authkeysd/state.json && mv /var/lib/authkeysd /srv/moved/state \
-             && mv /etc/authkeysd /srv/moved/etc && ln -s /srv/moved/state /var/lib/authkeysd \
-             && ln -s /srv/moved/etc /etc/authkeysd",
+            "mkdir -m 0700 /home/alice/state && authkeysd sync && mkdir -p /var/lib/authkeysd \
+             /srv/moved && touch /var/lib/authkeysd/state.json && mv /var/lib/authkeysd \
+             /srv/moved/state && mv /etc/authkeysd /srv/moved/etc && ln -s /srv/moved/state \
+             /var/lib/authkeysd && ln -s /srv/moved/etc /etc/authkeysd",
         );
         machine.run("dpkg -i /root/authkeysd.deb && dpkg -P authkeysd");
         machine.run(
-            "test -e /srv/moved/state/state.json -a -e /srv/moved/etc/config.toml -a -e /home/alice/state/state.json \
-             -a ! -L /var/lib/authkeysd -a ! -L /etc/authkeysd",
+            "test -e /srv/moved/state/state.json -a -e /srv/moved/etc/config.toml -a -e \
+             /home/alice/state/state.json -a ! -L /var/lib/authkeysd -a ! -L /etc/authkeysd",
         );
         assert!(machine.login("alice", &key));
     });
@@ -135,15 +135,19 @@ fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
     booted(SUITE, |machine| {
         machine.write("/srv/postrm", include_str!("../../deb/authkeysd/postrm"));
         let purge = || machine.run("sh /srv/postrm purge 2>&1");
-        let fill = "mkdir -p /etc/authkeysd /var/lib/authkeysd/documents /run/authkeysd /run/authkeysd-fetch && mkdir -m 0 /run/authkeysd-root \
-                    && touch /etc/authkeysd/config.toml /var/lib/authkeysd/state.json /run/authkeysd/status.json";
-        let gone = "test ! -e /etc/authkeysd -a ! -e /run/authkeysd -a ! -e /run/authkeysd-fetch -a ! -e /run/authkeysd-root";
+        let fill = "mkdir -p /etc/authkeysd /var/lib/authkeysd/documents /run/authkeysd \
+                    /run/authkeysd-fetch && mkdir -m 0 /run/authkeysd-root && touch \
+                    /etc/authkeysd/config.toml /var/lib/authkeysd/state.json \
+                    /run/authkeysd/status.json";
+        let gone = "test ! -e /etc/authkeysd -a ! -e /run/authkeysd -a ! -e /run/authkeysd-fetch \
+                    -a ! -e /run/authkeysd-root";
         machine.run("mkdir -p /srv/precious && touch /srv/precious/data");
         // The same file system, which rm cannot tell; another one; one that is the state directory
         // itself.
         for mount in [
             "mount --bind /srv/precious /var/lib/authkeysd/documents",
-            "mount -t tmpfs tmpfs /var/lib/authkeysd/documents && touch /var/lib/authkeysd/documents/data",
+            "mount -t tmpfs tmpfs /var/lib/authkeysd/documents && touch \
+             /var/lib/authkeysd/documents/data",
             "mount --bind /srv/precious /var/lib/authkeysd",
         ] {
             machine.run(&format!("{fill} && {mount}"));
@@ -165,8 +169,9 @@ fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
             "mkdir /srv/lib && cp -a /var/lib/. /srv/lib && {fill}"
         ));
         machine.run(
-            "mv /var/lib /var/lib.old && ln -s /srv/lib /var/lib && mkdir -p /srv/lib/authkeysd/documents \
-             && mount --bind /srv/precious /srv/lib/authkeysd/documents",
+            "mv /var/lib /var/lib.old && ln -s /srv/lib /var/lib && mkdir -p \
+             /srv/lib/authkeysd/documents && mount --bind /srv/precious \
+             /srv/lib/authkeysd/documents",
         );
         assert!(purge().contains("/var/lib/authkeysd is left as it is"));
         machine.run("test -e /srv/precious/data && umount /srv/lib/authkeysd/documents");

@@ -28,8 +28,8 @@ fn stand_in(machine: &Machine, name: &str, version: &str, provides: &str) {
         ),
     );
     machine.run(
-        "rpmbuild --quiet -bb --define '_rpmdir /srv/repo' --define '_build_name_fmt %%{NAME}-%%{VERSION}.rpm' \
-         /srv/stand-in.spec && createrepo_c --quiet /srv/repo",
+        "rpmbuild --quiet -bb --define '_rpmdir /srv/repo' --define '_build_name_fmt \
+         %%{NAME}-%%{VERSION}.rpm' /srv/stand-in.spec && createrepo_c --quiet /srv/repo",
     );
 }
 
@@ -138,12 +138,16 @@ fn dnf_installs_upgrades_removes_and_installs_again_on_what_looks_like_amazon_li
         assert!(machine.login("ec2-user", &next) && machine.login("ec2-user", &instance));
         machine.run("test -e /etc/authkeysd/config.toml -a -e /var/lib/authkeysd/state.json");
         machine.run(
-            "test ! -e /usr/libexec/authkeysd -a ! -e /usr/share/doc/authkeysd -a ! -e /usr/share/licenses/authkeysd \
-             -a ! -e /usr/share/licenses/authkeysctl -a -e /etc/sysconfig/authkeysd.rpmsave -a ! -e /etc/default",
+            "test ! -e /usr/libexec/authkeysd -a ! -e /usr/share/doc/authkeysd -a ! -e \
+             /usr/share/licenses/authkeysd -a ! -e /usr/share/licenses/authkeysctl -a -e \
+             /etc/sysconfig/authkeysd.rpmsave -a ! -e /etc/default",
         );
         assert_eq!(machine.property("authkeysd", "LoadState"), "not-found");
         assert_eq!(
-            machine.run("systemctl list-unit-files --no-legend 'authkeysd*'; find /etc/systemd -name 'authkeysd*'; pgrep authkeysd || true"),
+            machine.run(
+                "systemctl list-unit-files --no-legend 'authkeysd*'; find /etc/systemd -name \
+                 'authkeysd*'; pgrep authkeysd || true"
+            ),
             ""
         );
 

@@ -30,7 +30,8 @@ fn the_demo_and_the_tests_build_each_crate_with_the_same_features() {
     let other: Vec<&String> = demo.difference(&tests).collect();
     assert!(
         other.is_empty(),
-        "the tests ask more of these crates than the programs do; name what asks for it in crates/testing/Cargo.toml: {other:#?}"
+        "the tests ask more of these crates than the programs do; name what asks for it in \
+         crates/testing/Cargo.toml: {other:#?}"
     );
 }
 

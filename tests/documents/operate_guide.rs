@@ -148,8 +148,8 @@ fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
         machine.run("systemctl start authkeysd");
         machine.write("/root/key", std::fs::read(stolen.private()).unwrap());
         machine.run(
-            "chmod 600 /root/key && systemd-run --quiet --collect ssh -i /root/key -o StrictHostKeyChecking=no \
-             alice@127.0.0.1 'touch open; sleep 600'",
+            "chmod 600 /root/key && systemd-run --quiet --collect ssh -i /root/key -o \
+             StrictHostKeyChecking=no alice@127.0.0.1 'touch open; sleep 600'",
         );
         machine.eventually("test -e /home/alice/open");
 

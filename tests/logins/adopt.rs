@@ -77,7 +77,8 @@ fn what_a_first_sync_would_do_is_told_without_doing_it_and_then_it_does_just_tha
         let run = check(&[]);
         run.succeeds();
         for word in [
-            "/run/systemd/system/pull.service:3: fetches keys (see /run/lab/pull:3): ExecStart=-/run/lab/pull; take it out",
+            "/run/systemd/system/pull.service:3: fetches keys (see /run/lab/pull:3): \
+             ExecStart=-/run/lab/pull; take it out",
             &format!("alice {FILE} (mode block)"),
             &format!(
                 "in force  {} ssh-ed25519 published ({FILE}:2): stays",

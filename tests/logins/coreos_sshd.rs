@@ -71,7 +71,8 @@ fn without_update_ssh_keys_the_fragment_is_enough_where_ssh_key_dir_prints_it() 
         );
         let run = setup.run(["check"]);
         assert_eq!(run.status, 1);
-        let named = "sshd reads /home/alice/.ssh/authorized_keys, not /home/alice/.ssh/authorized_keys.d/authkeysd: install";
+        let named = "sshd reads /home/alice/.ssh/authorized_keys, not \
+                     /home/alice/.ssh/authorized_keys.d/authkeysd: install";
         assert!(run.stdout.contains(named), "{}", run.stdout);
 
         let command =
@@ -118,7 +119,8 @@ fn the_doctor_knows_who_makes_the_file_and_a_security_key_is_named() {
         sshd("AuthorizedKeysFile .ssh/authorized_keys");
         let run = setup.run(["check"]);
         run.succeeds();
-        let made = "reads /home/alice/.ssh/authorized_keys, which update-ssh-keys makes of /home/alice/.ssh/authorized_keys.d";
+        let made = "reads /home/alice/.ssh/authorized_keys, which update-ssh-keys makes of \
+                    /home/alice/.ssh/authorized_keys.d";
         assert!(
             run.stdout.contains(made) && !run.stdout.contains("warning"),
             "{}",
@@ -173,7 +175,8 @@ fn f23_the_service_warns_once_at_its_start_and_waits_for_no_answer() {
         .unwrap();
         let service = Service::start(&setup, |_| {});
         eventually("the warning", || service.log().contains("not read by sshd"));
-        let words = "not read by sshd: alice: sshd reads /etc/ssh/elsewhere/alice, not /home/alice/.ssh/authorized_keys: ";
+        let words = "not read by sshd: alice: sshd reads /etc/ssh/elsewhere/alice, not \
+                     /home/alice/.ssh/authorized_keys: ";
         assert!(service.log().contains(words), "{}", service.log());
         eventually("the first cycle", || login("bob", &key));
         setup.publish_keys(&[&key, &Key::new("other")]);

@@ -206,7 +206,11 @@ fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_
         setup.run(["sync"]).succeeds();
         assert!(login("alice", &stolen));
         assert!(
-            !as_alice("chmod 600 /etc/ssh/authorized_keys.d/alice || rm -f /etc/ssh/authorized_keys.d/alice").success()
+            !as_alice(
+                "chmod 600 /etc/ssh/authorized_keys.d/alice || rm -f \
+                 /etc/ssh/authorized_keys.d/alice"
+            )
+            .success()
         );
         assert!(
             as_alice("chmod 500 /home/alice/.ssh && mkdir /home/alice/.authorized_keys.d.lock")
@@ -307,8 +311,9 @@ fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
         };
         let key = Key::new("k");
         run(
-            "mount -t tmpfs -o mode=0755 tmpfs /srv && mkdir -p /srv/victim/.ssh /srv/good/.ssh /srv/open /srv/sticky \
-             && chmod 0777 /srv/open && chmod 1777 /srv/sticky && ln -s good /srv/link && ln -s link/../good /srv/up",
+            "mount -t tmpfs -o mode=0755 tmpfs /srv && mkdir -p /srv/victim/.ssh /srv/good/.ssh \
+             /srv/open /srv/sticky && chmod 0777 /srv/open && chmod 1777 /srv/sticky && ln -s good \
+             /srv/link && ln -s link/../good /srv/up",
         );
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
         let sync = |home: &str, extra: &str| {

@@ -253,9 +253,7 @@ impl World {
 
 pub(crate) fn instances(moto: &Moto) -> Vec<(String, String)> {
     let form = format!(
-        "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={NODES}&MaxCount={NODES}\
-         &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=RotateSSHKeys\
-         &TagSpecification.1.Tag.1.Value=True"
+        "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={NODES}&MaxCount={NODES}&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=RotateSSHKeys&TagSpecification.1.Tag.1.Value=True"
     );
     moto.query("ec2", REGION, &form);
     let answer = moto.query("ec2", REGION, "Action=DescribeInstances&Version=2016-11-15");

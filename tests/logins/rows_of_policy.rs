@@ -157,7 +157,8 @@ fn f22_no_line_of_another_writer_is_lost() {
         let setup = Setup::for_alice_and_bob(&[&keys[0]]);
         setup.run(["sync"]).succeeds();
         let appender = as_alice(
-            "i=0; while :; do i=$((i+1)); echo \"# line $i of alice\" >> /home/alice/.ssh/authorized_keys; sleep 0.01; done",
+            "i=0; while :; do i=$((i+1)); echo \"# line $i of alice\" >> \
+             /home/alice/.ssh/authorized_keys; sleep 0.01; done",
         );
         let mut done = 0;
         for turn in 0..40 {
@@ -198,8 +199,8 @@ fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
         let setup = Setup::for_alice_and_bob(&[&one]);
         let hold = |seconds: &str| {
             let holder = as_alice(&format!(
-                "exec flock /home/alice/.authorized_keys.d.lock sh -c 'touch /home/alice/held; sleep {seconds}; \
-                 rm /home/alice/held'"
+                "exec flock /home/alice/.authorized_keys.d.lock sh -c 'touch /home/alice/held; \
+                 sleep {seconds}; rm /home/alice/held'"
             ));
             let begun = Instant::now();
             while !Path::new("/home/alice/held").exists() {

@@ -34,7 +34,8 @@ fn selinux(enforcing: &str) {
     );
     tool(
         "matchpathcon",
-        "case $2 in */.ssh*) echo system_u:object_r:ssh_home_t:s0;; *) echo system_u:object_r:etc_t:s0;; esac",
+        "case $2 in */.ssh*) echo system_u:object_r:ssh_home_t:s0;; *) echo \
+         system_u:object_r:etc_t:s0;; esac",
     );
 }
 

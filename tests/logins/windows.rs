@@ -288,7 +288,8 @@ fn f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for
             ("20990601", "2099-01-01T11:00:00+11:00"),
         ] {
             let more = format!(
-                ", \"options\": [\"no-pty\", \"expiry-time=\\\"{option}\\\"\"], \"not_after\": \"{not_after}\""
+                ", \"options\": [\"no-pty\", \"expiry-time=\\\"{option}\\\"\"], \"not_after\": \
+                 \"{not_after}\""
             );
             publish(&setup, &[entry(&key, &more)]);
             let option = |time: &str| Some(format!("no-pty,expiry-time=\"{time}\""));
@@ -346,7 +347,8 @@ fn f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself() {
             &setup,
             &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")],
         );
-        let usage = "echo 'unknown option -- V' >&2; echo 'OpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w' >&2; exit 1";
+        let usage = "echo 'unknown option -- V' >&2; echo 'OpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w' \
+                     >&2; exit 1";
         for (answer, time) in [
             (
                 "echo 'OpenSSH_9.1p1, OpenSSL 3.0.7' >&2",

@@ -241,8 +241,8 @@ fn f42_a_service_that_gets_no_thread_says_so_and_does_not_panic() {
         let log = setup.path("service.log");
         let mut command = std::process::Command::new("sh");
         // Limits on tasks do not count for root.
-        let script = "chown -R alice \"$0\" && exec setpriv --reuid alice --regid alice --clear-groups \
-                      prlimit --nproc=1 \"$@\" run";
+        let script = "chown -R alice \"$0\" && exec setpriv --reuid alice --regid alice \
+                      --clear-groups prlimit --nproc=1 \"$@\" run";
         command
             .args(["-c", script])
             .arg(setup.path(""))

@@ -357,8 +357,7 @@ fn motos_ec2_has_the_tags_of_the_node_and_none_of_its_others_is_gone() {
         return;
     }
     let moto = Moto::start();
-    let run = "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1\
-               &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=env&TagSpecification.1.Tag.1.Value=prod";
+    let run = "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=env&TagSpecification.1.Tag.1.Value=prod";
     let answer = moto.query("ec2", "eu-west-1", run);
     let id = answer
         .split_once("<instanceId>")

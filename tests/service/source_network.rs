@@ -299,13 +299,15 @@ fn plain_http_to_another_machine_is_refused_unless_the_host_is_named() {
 fn f36_what_is_wrong_with_the_metadata_service_is_told_where_credentials_or_region_are_missing() {
     let silent = Stub::start([StubAnswer::silence()]).endpoint();
     let off = Stub::start([StubAnswer::whole("403 Forbidden", &[], "")]).endpoint();
-    let hop_limit = "answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
-         (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`)";
+    let hop_limit = "answer does not come as far as here, as with a hop limit of 1 in a container: \
+                     raise it (`aws ec2 modify-instance-metadata-options --instance-id ID \
+                     --http-put-response-hop-limit 2`)";
     for (endpoint, remedy) in [
         (silent.as_str(), hop_limit),
         (
             off.as_str(),
-            "is switched off for this instance: `aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled`",
+            "is switched off for this instance: `aws ec2 modify-instance-metadata-options \
+             --instance-id ID --http-endpoint enabled`",
         ),
         // Nothing listens there.
         (

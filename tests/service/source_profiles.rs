@@ -79,7 +79,8 @@ fn each_kind_of_credentials_that_fails_says_what_to_do() {
             "[profile p]\ncredential_process = false\n",
             75,
             &[
-                "credential_process of the profile `p` (false) ended with exit status: 1 and said nothing",
+                "credential_process of the profile `p` (false) ended with exit status: 1 and said \
+                 nothing",
                 "run that command",
             ],
         ),

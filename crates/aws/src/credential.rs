@@ -41,7 +41,8 @@ impl Credential {
                 region: url.region().map(str::to_owned),
             }),
             _ => Err(format!(
-                "{text:?} does not name a secret: write its name, its ARN, or secretsmanager:NAME?region=REGION"
+                "{text:?} does not name a secret: write its name, its ARN, or \
+                 secretsmanager:NAME?region=REGION"
             )),
         }
     }
@@ -131,7 +132,8 @@ impl Credential {
             "the secret has no value yet: put a key pair into it".to_owned()
         } else {
             format!(
-                "correct --stage; `aws secretsmanager list-secret-version-ids --secret-id {}` lists the stages",
+                "correct --stage; `aws secretsmanager list-secret-version-ids --secret-id {}` \
+                 lists the stages",
                 self.id
             )
         };

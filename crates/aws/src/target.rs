@@ -97,16 +97,17 @@ impl PublishTarget {
                 ..
             } => Some("a version that is there already cannot be written; leave `version_id=` out"),
             SourceUrl::Parameter { id, .. } if selects(id) => Some(
-                "a version that is there already cannot be written; leave what follows the name out",
+                "a version that is there already cannot be written; leave what follows the name \
+                 out",
             ),
             SourceUrl::Parameter { id, .. } => reserved(id),
             SourceUrl::Prefix { .. } => Some(
-                "it ends in a slash and so names a prefix with an object for each person; put one person's object there \
-                 with `aws s3 cp`, or name one document",
+                "it ends in a slash and so names a prefix with an object for each person; put one \
+                 person's object there with `aws s3 cp`, or name one document",
             ),
             SourceUrl::Secret { field: Some(_), .. } => Some(
-                "`field=` names one field of a secret, and a whole document is written; give the key set a secret, a \
-                 parameter or an object of its own",
+                "`field=` names one field of a secret, and a whole document is written; give the \
+                 key set a secret, a parameter or an object of its own",
             ),
             SourceUrl::S3 { .. } | SourceUrl::Secret { .. } => None,
         };
@@ -136,7 +137,8 @@ impl PublishTarget {
         match (&self.url, &encryption) {
             (SourceUrl::S3 { .. }, _) | (_, None) => Ok(Self { encryption, ..self }),
             _ => Err(format!(
-                "{self} is not an object in S3: a secret or a parameter keeps its own key; leave --sse out"
+                "{self} is not an object in S3: a secret or a parameter keeps its own key; leave \
+                 --sse out"
             )),
         }
     }
@@ -164,7 +166,8 @@ impl PublishTarget {
     pub fn unfit(&self, text: &[u8]) -> Option<&'static str> {
         let braces = text.windows(2).any(|pair| pair == b"{{");
         (matches!(self.url, SourceUrl::Parameter { .. }) && braces).then_some(
-            "it contains `{{`, for example in a comment, which no parameter may contain: remove it, or publish in S3",
+            "it contains `{{`, for example in a comment, which no parameter may contain: remove \
+             it, or publish in S3",
         )
     }
 

@@ -74,8 +74,9 @@ impl Fault {
     /// There is evidence of an earlier cycle, but the state does not record it.
     pub fn forgotten(proof: &str) -> Self {
         let text = format!(
-            "{proof}, but the state directory knows of no cycle before this one: it was lost, emptied or moved, and an \
-             older document would have been taken; compare the serial with the one published last"
+            "{proof}, but the state directory knows of no cycle before this one: it was lost, \
+             emptied or moved, and an older document would have been taken; compare the serial \
+             with the one published last"
         );
         Self::new(FaultCode::StateLost, Subject::State, text)
     }

@@ -50,7 +50,8 @@ pub enum Held {
     },
     /// More removals than `max_removals`.
     #[error(
-        "the document would take {removals} of {} away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals",
+        "the document would take {removals} of {} away, more than [policy] max_removals allows; go \
+         in smaller steps, or raise max_removals",
         counted(*of, "key")
     )]
     TooMany {

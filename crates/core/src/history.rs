@@ -45,7 +45,8 @@ impl History {
             {
                 source.status = Status::Failed;
                 let overdue = format!(
-                    "{}: no valid answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
+                    "{}: no valid answer since {fetched}, for longer than max_stale ({most:#}); \
+                     its keys stay",
                     source.source
                 );
                 // A cycle that does not ask the source repeats the previous detail.
@@ -289,8 +290,9 @@ impl History {
             return None;
         }
         Some(format!(
-            "{}: something else writes this file too, {} repairs in a row, last at {last}; stop it (a cron job that \
-             pulls keys? a configuration tool?), or take account {} out of the configuration",
+            "{}: something else writes this file too, {} repairs in a row, last at {last}; stop it \
+             (a cron job that pulls keys? a configuration tool?), or take account {} out of the \
+             configuration",
             account.file, account.repairs, account.user
         ))
     }

@@ -20,9 +20,9 @@ use authkeys_core::words::brief;
 use authkeys_terminal::clock;
 
 /// The help text of `--from` for this command, where it may also be a time.
-pub(super) const FROM: &str = "\
-TIME: valid from this time on, given with an offset or a zone. s3://BUCKET/PREFIX/: with --wait, read the nodes' \
-report objects below that place instead of tags";
+pub(super) const FROM: &str = "TIME: valid from this time on, given with an offset or a zone. \
+                               s3://BUCKET/PREFIX/: with --wait, read the nodes' report objects \
+                               below that place instead of tags";
 
 /// What the command takes.
 #[derive(Debug, Args)]

@@ -34,7 +34,12 @@ pub(super) struct HistoryOptions {
     #[arg(value_name = "SOURCE")]
     source: String,
     /// Show at most this many versions
-    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "20",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     limit: u16,
     /// Name the signers by this file, in ssh-keygen's allowed_signers format
     #[arg(long, value_name = "FILE")]

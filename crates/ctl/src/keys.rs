@@ -26,7 +26,8 @@ pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
         || bytes.starts_with(b"PuTTY-User-Key-File-")
     {
         return Err(refused(
-            "it is a private key, which belongs to its owner alone; name the public half, the .pub file",
+            "it is a private key, which belongs to its owner alone; name the public half, the .pub \
+             file",
         ));
     }
     let lines = bytes.split(|b| *b == b'\n').map(|line| line.trim_ascii());

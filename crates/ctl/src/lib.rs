@@ -80,7 +80,10 @@ enum CtlCommand {
     /// Compare two key sets; exit 3 when a key differs
     Diff(diff::DiffOptions),
     /// Grant access: add keys to the published key set, and leave every other byte of it as it is
-    #[command(after_help = PUBLISHING, mut_arg("from", |from| from.help(grant::FROM).value_name("TIME|s3://BUCKET/PREFIX/")))]
+    #[command(
+        after_help = PUBLISHING,
+        mut_arg("from", |from| from.help(grant::FROM).value_name("TIME|s3://BUCKET/PREFIX/"))
+    )]
     Grant(Box<grant::GrantOptions>),
     /// Revoke keys: take them out of the published key set, so that nodes remove every copy of them
     #[command(after_help = PUBLISHING)]
@@ -158,17 +161,23 @@ struct Verify {
     document: PathBuf,
 }
 
-const PUBLISHING: &str = "\
-The serial becomes that of what is published plus one, unless the document's own is higher. On a terminal it asks before \
-it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
-gone), a fingerprint leaves `revoked`, or nodes could refuse it (after the object was deleted, say); that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
-status 1. In S3 and Secrets Manager nothing is overwritten then; SSM knows no condition, and what was overwritten is named.";
+const PUBLISHING: &str = "The serial becomes that of what is published plus one, unless the \
+                          document's own is higher. On a terminal it asks before it writes. \
+                          Elsewhere it goes on, unless the change could lock somebody out (all \
+                          keys of an account replaced at once, or gone), a fingerprint leaves \
+                          `revoked`, or nodes could refuse it (after the object was deleted, say); \
+                          that takes --yes. When somebody else publishes at the same time, one of \
+                          the two gets exit status 1. In S3 and Secrets Manager nothing is \
+                          overwritten then; SSM knows no condition, and what was overwritten is \
+                          named.";
 
-const ROTATING: &str = "\
-Phases: create (a new pair, AWSPENDING), set (its public key in the key set, beside the current one), deploy (all nodes \
-report that key set), test (all nodes accept it), finish (AWSCURRENT), retire (the old key gets an end), verify (it is \
-refused, taken out and revoked). Nothing is remembered but what AWS holds: a run that stopped or was killed is continued by \
-the next one. When nodes are missing, nothing is promoted, and the exit status is 1. docs/rotate.md has more.";
+const ROTATING: &str = "Phases: create (a new pair, AWSPENDING), set (its public key in the key \
+                        set, beside the current one), deploy (all nodes report that key set), test \
+                        (all nodes accept it), finish (AWSCURRENT), retire (the old key gets an \
+                        end), verify (it is refused, taken out and revoked). Nothing is remembered \
+                        but what AWS holds: a run that stopped or was killed is continued by the \
+                        next one. When nodes are missing, nothing is promoted, and the exit status \
+                        is 1. docs/rotate.md has more.";
 
 /// The definition of the command line, for the man page and shell completions.
 pub fn table() -> clap::Command {

@@ -401,8 +401,8 @@ fn renumbered(
         return match before.serial {
             None => Ok(text.to_vec()),
             Some(serial) => Err(format!(
-                "what is published has the serial {serial}, and after that nodes take no document without one; write it \
-                 as JSON, version 1"
+                "what is published has the serial {serial}, and after that nodes take no document \
+                 without one; write it as JSON, version 1"
             )),
         };
     }
@@ -411,8 +411,8 @@ fn renumbered(
         return match own {
             Some(own) if own == next => Ok(text.to_vec()),
             _ => Err(format!(
-                "its signature does not let the serial be changed, which must be {next} or higher now; sign it again \
-                 with that, or name the key with --sign"
+                "its signature does not let the serial be changed, which must be {next} or higher \
+                 now; sign it again with that, or name the key with --sign"
             )),
         };
     }
@@ -452,24 +452,25 @@ fn show(target: &PublishTarget, before: &Before, draft: &Draft, diff: &Diff, con
     print(format!("{head}\n{changes}"));
     if before.denied.is_some() {
         print(
-            "  S3 denied the read, as it does for an object that does not exist when s3:ListBucket is not granted. The key \
-             set is written only if no object is there.\n",
+            "  S3 denied the read, as it does for an object that does not exist when \
+             s3:ListBucket is not granted. The key set is written only if no object is there.\n",
         );
     }
     let first = Serial::try_from(1).ok();
     if matches!(before.earlier, Some(Earlier::Unknown)) && draft.document.serial <= first {
         print(
-            "  If something was published there before and deleted, nodes refuse every serial up to its own: give the \
-             document a `serial` above the highest that `authkeysctl fleet` shows.\n",
+            "  If something was published there before and deleted, nodes refuse every \
+             serial up to its own: give the document a `serial` above the highest that \
+             `authkeysctl fleet` shows.\n",
         );
     }
     warn(concerns);
 }
 
 fn warn(concerns: &[String]) {
-    concerns
-        .iter()
-        .for_each(|concern| complain(&format!("warning: {concern}")));
+    for concern in concerns {
+        complain(&format!("warning: {concern}"));
+    }
 }
 
 /// Asks on the terminal; without one, goes on only if there are no concerns.
@@ -480,7 +481,8 @@ fn confirm(target: &PublishTarget, concerns: &[String]) -> Result<(), Exit> {
             return Ok(());
         }
         complain(
-            "nothing was written: there is no terminal to ask on; --yes publishes in spite of the warnings",
+            "nothing was written: there is no terminal to ask on; --yes publishes in spite of the \
+             warnings",
         );
         return Err(Exit::Failed);
     };

@@ -113,7 +113,8 @@ impl ReadFrom {
                     .map(|since| format!(" since {since}"))
                     .unwrap_or_default();
                 return Err(refused(format!(
-                    "nothing was published there at {at}: it had been deleted{since}; nodes went on with what they had"
+                    "nothing was published there at {at}: it had been deleted{since}; nodes went \
+                     on with what they had"
                 )));
             }
             PublishedAt::Before(first) => {
@@ -160,7 +161,8 @@ pub(crate) async fn read_version(
 pub(crate) fn has_versions(place: &Place) -> Result<(), Exit> {
     if matches!(place.url, SourceUrl::Prefix { .. }) {
         complain(&format!(
-            "{place} names a prefix, which has no versions; name one of its objects, of which the bucket may keep some"
+            "{place} names a prefix, which has no versions; name one of its objects, of which the \
+             bucket may keep some"
         ));
         return Err(Exit::Usage);
     }

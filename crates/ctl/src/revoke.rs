@@ -64,8 +64,8 @@ fn read_which(text: &str) -> Result<Which, Exit> {
             let line = read_line(text)?;
             let key = identify(&line).ok_or_else(|| {
                 complain(&format!(
-                    "{} holds no public key; name a fingerprint (SHA256:...), a public key's file, or comment:GLOB; nothing was \
-                     written",
+                    "{} holds no public key; name a fingerprint (SHA256:...), a public key's file, \
+                     or comment:GLOB; nothing was written",
                     brief(text)
                 ));
                 Exit::Failed
@@ -129,8 +129,9 @@ async fn edit(
     let empties = after.is_ok_and(|after| !lock_outs(&before.document, &after, clock()).is_empty());
     if empties && min_keys > 0 {
         concerns.push(format!(
-            "nodes with [policy] min_keys = {min_keys} or more (1 is the default) keep such an account's last keys, \
-             including the revoked ones: grant a replacement first, or set min_keys = 0 there"
+            "nodes with [policy] min_keys = {min_keys} or more (1 is the default) keep such an \
+             account's last keys, including the revoked ones: grant a replacement first, or set \
+             min_keys = 0 there"
         ));
     }
     let name = publisher.target.to_string();

@@ -79,8 +79,10 @@ async fn roll_back(
     let between = match between(publisher, &found.version.label).await {
         Ok(between) => between,
         Err(why) => {
-            concerns
-                .push(format!("the versions since then cannot be read ({why}): a key that they revoked may come back"));
+            concerns.push(format!(
+                "the versions since then cannot be read ({why}): a key that they revoked may come \
+                 back"
+            ));
             Vec::new()
         }
     };
@@ -156,7 +158,8 @@ fn text(
             return Ok(bytes.to_vec());
         };
         return Err(format!(
-            "it is authorized_keys text, which cannot keep {first} and others out that were revoked since"
+            "it is authorized_keys text, which cannot keep {first} and others out that were \
+             revoked since"
         ));
     }
     let editable = Editable::of(publisher, bytes, old, TextForm::Refuse)?;

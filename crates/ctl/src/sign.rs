@@ -38,12 +38,14 @@ pub(super) enum SignError {
     LineFeed,
     /// Nodes that check signatures would refuse it.
     #[error(
-        "it has no serial, and nodes that ask for a signature ask for a serial too; add `\"serial\": 1`, or higher"
+        "it has no serial, and nodes that ask for a signature ask for a serial too; add \
+         `\"serial\": 1`, or higher"
     )]
     Serial,
     /// The key cannot be read.
     #[error(
-        "cannot read the key {path}; name a private key's file, or a public key's whose private half ssh-agent has"
+        "cannot read the key {path}; name a private key's file, or a public key's whose private \
+         half ssh-agent has"
     )]
     Key {
         /// The key's file.
@@ -218,7 +220,8 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
         }
     }
     let why = if said.contains("incorrect passphrase") {
-        "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and name its .pub file"
+        "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and \
+         name its .pub file"
             .to_owned()
     } else if !lines.is_empty() {
         lines.join("; ")

@@ -13,8 +13,8 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     };
     read.map_err(|_| {
         format!(
-            "{text:?} is not a time with an offset, such as 2026-12-01T09:00:00Z, 2026-12-01T10:00+01:00 or \
-             2026-12-01T10:00[Europe/Berlin]"
+            "{text:?} is not a time with an offset, such as 2026-12-01T09:00:00Z, \
+             2026-12-01T10:00+01:00 or 2026-12-01T10:00[Europe/Berlin]"
         )
     })
 }

@@ -59,7 +59,10 @@ pub(super) fn read_signers(
     };
     let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&fault.beside(path)))?;
     let found = found.ok_or_else(|| {
-        failed("there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers format")
+        failed(
+            "there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers \
+             format",
+        )
     })?;
     // Like ssh-keygen, read a time without Z as local time.
     let rules = SignerRules {

@@ -81,6 +81,7 @@ fn is_socket(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 fn not_for_people(_: io::Error) -> io::Error {
     io::Error::other(
-        "this is a part of authkeysd, which starts it; to fetch a key set now, run `authkeysd sync`",
+        "this is a part of authkeysd, which starts it; to fetch a key set now, run `authkeysd \
+         sync`",
     )
 }

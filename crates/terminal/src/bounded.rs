@@ -134,7 +134,8 @@ fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
 }
 
 /// The fault of a file that decides who may log in, but that others can write; and the remedy.
-pub const OPEN: &str = "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
+pub const OPEN: &str = "others can write it or its directory, and so decide who may log in; chown \
+                        both to root and chmod go-w";
 
 /// Reads a file that decides who may log in, as [`read`] does. A file that users other than root
 /// and `user` can write is refused. The error is one line that does not name the file.

@@ -75,7 +75,8 @@ pub fn many(nodes: usize) -> Vec<Node> {
                 "workers/16",
                 OLD,
                 "2026-11-24T10:00:00Z",
-                "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied; allow s3:GetObject",
+                "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied; \
+                 allow s3:GetObject",
             ),
             19..=23 => ("ok", "workers/16", OLD, "2026-11-24T11:50:00Z", ""),
             _ => ("ok", "workers/17", NEW, "2026-11-24T11:59:30Z", ""),

@@ -152,7 +152,8 @@ impl Moto {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, \
+                     SignedHeaders=host, Signature=0";
         let host = self.address;
         write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope}\r\nConnection: close\r\n\r\n")
             .unwrap();
@@ -229,7 +230,8 @@ impl Moto {
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         // moto finds the service in the credential's scope; it does not check the signature.
-        let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, \
+                     SignedHeaders=host, Signature=0";
         let length = body.len();
         write!(
             stream,

@@ -129,14 +129,16 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
         Ok(settings) => settings,
         Err(NoSettings::Wrong(why)) => {
             let message = format!(
-                "{why}; it would not start again, and nobody could log in: correct its configuration (`sshd -t`)"
+                "{why}; it would not start again, and nobody could log in: correct its \
+                 configuration (`sshd -t`)"
             );
             findings.push(Finding::new(Level::Failed, "sshd", user, message));
             return;
         }
         Err(NoSettings::Unasked(why)) => {
             let message = format!(
-                "cannot ask sshd which files it reads ({why}); run as root where sshd has been started once"
+                "cannot ask sshd which files it reads ({why}); run as root where sshd has been \
+                 started once"
             );
             findings.push(Finding::new(Level::Warning, "sshd", user, message));
             return;

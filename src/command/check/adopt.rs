@@ -89,7 +89,8 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
             None => String::new(),
         };
         let message = format!(
-            "fetches keys{starts}: {}; take it out once authkeysd is in charge, for the two would undo each other",
+            "fetches keys{starts}: {}; take it out once authkeysd is in charge, for the two would \
+             undo each other",
             one.text
         );
         let subject = format!("{}:{}", one.file.display(), one.line);

@@ -260,8 +260,8 @@ fn shadow_bars(user: &str, shadow: &Shadow, pam: bool, today: i64) -> Vec<Bar> {
     let mut bars = Vec::new();
     if shadow.locked && !pam {
         bars.push(Bar::failed(format!(
-            "its password is locked (`!` in the shadow entry), and sshd refuses that with UsePAM no: \
-             `usermod -p '*' {user}` lets keys in and no password"
+            "its password is locked (`!` in the shadow entry), and sshd refuses that with UsePAM \
+             no: `usermod -p '*' {user}` lets keys in and no password"
         )));
     }
     if let Some(day) = shadow.expires {
@@ -288,11 +288,13 @@ fn shadow_bars(user: &str, shadow: &Shadow, pam: bool, today: i64) -> Vec<Bar> {
         && over > inactive
     {
         bars.push(Bar::failed(format!(
-            "its password expired too long ago for PAM, which refuses keys too: `chage -M -1 -I -1 {user}`"
+            "its password expired too long ago for PAM, which refuses keys too: `chage -M -1 -I -1 \
+             {user}`"
         )));
     } else if changed == 0 || over > 0 {
         bars.push(Bar::warning(format!(
-            "its password has expired: PAM asks for a new one at the login, and no command is run: `chage -M -1 -d -1 {user}`"
+            "its password has expired: PAM asks for a new one at the login, and no command is run: \
+             `chage -M -1 -d -1 {user}`"
         )));
     }
     bars
@@ -390,13 +392,15 @@ fn chroot_bar(account: &Account, settings: &Settings) -> Option<Bar> {
         }
         if found.uid() != 0 {
             return Some(Bar::failed(format!(
-                "{shown} in its ChrootDirectory belongs to uid {}, and sshd ends each session: `chown root {shown}`",
+                "{shown} in its ChrootDirectory belongs to uid {}, and sshd ends each session: \
+                 `chown root {shown}`",
                 found.uid()
             )));
         }
         if found.mode() & 0o022 != 0 {
             return Some(Bar::failed(format!(
-                "{shown} in its ChrootDirectory can be written by others, and sshd ends each session: `chmod go-w {shown}`"
+                "{shown} in its ChrootDirectory can be written by others, and sshd ends each \
+                 session: `chmod go-w {shown}`"
             )));
         }
     }

@@ -144,7 +144,8 @@ fn judged(outcome: &Outcome, earlier: &[Finding]) -> Vec<Finding> {
         let changed = account.updated.len();
         let taken = account.removed.len();
         let message = format!(
-            "`sync` would leave {keys} in force: {added} added, {changed} changed, {taken} taken away"
+            "`sync` would leave {keys} in force: {added} added, {changed} changed, {taken} taken \
+             away"
         );
         findings.push(Finding::new(Level::Ok, "account", &account.user, message));
     }

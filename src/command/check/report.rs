@@ -23,7 +23,8 @@ fn metrics(report: &Report) -> Option<Finding> {
             Level::Failed,
             "report",
             &subject,
-            "its directory is missing: make it, and name it to node_exporter with --collector.textfile.directory",
+            "its directory is missing: make it, and name it to node_exporter with \
+             --collector.textfile.directory",
         ),
     })
 }
@@ -52,7 +53,8 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
         }
         Ok(answer) => {
             let message = format!(
-                "the role may not tag {}: allow ec2:CreateTags on {} for the keys {} (examples/iam/node.json)",
+                "the role may not tag {}: allow ec2:CreateTags on {} for the keys {} \
+                 (examples/iam/node.json)",
                 answer.instance,
                 answer.arn,
                 keys.join(", ")

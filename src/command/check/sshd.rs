@@ -180,8 +180,8 @@ pub(super) fn started_with() -> Vec<Finding> {
             }
             .shown();
             let message = format!(
-                "{origin} has options that the running sshd was started without, and that count from its next start on: \
-                 {options}"
+                "{origin} has options that the running sshd was started without, and that count \
+                 from its next start on: {options}"
             );
             findings.push(Finding::new(Level::Warning, "sshd", "sshd", message));
         }
@@ -204,14 +204,15 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
     };
     let remedy = match target.place {
         Place::Fragment { .. } => {
-            "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH 10.0) name \
-             .ssh/authorized_keys.d/* in AuthorizedKeysFile"
+            "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH \
+             10.0) name .ssh/authorized_keys.d/* in AuthorizedKeysFile"
         }
         // The files that sshd reads now hold the keys of others, and until a sync also this
         // account's.
         Place::Home { .. } | Place::System { .. } => {
-            "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d to what it has and this file, \
-             once `authkeysd sync` has written it; or name as `file` here what sshd reads"
+            "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d to \
+             what it has and this file, once `authkeysd sync` has written it; or name as `file` \
+             here what sshd reads"
         }
     };
     format!(

@@ -64,8 +64,8 @@ pub(in crate::host) fn reach_below_home(
 /// disk); below it they are the user's.
 fn home(account: &Account) -> Result<Directory, HostError> {
     if !account.home.is_absolute() {
-        let fault = "a home must be an absolute path: give the account one (`usermod -d DIRECTORY USER`), or set \
-                     `layout = \"system\"`";
+        let fault = "a home must be an absolute path: give the account one (`usermod -d DIRECTORY \
+                     USER`), or set `layout = \"system\"`";
         return Err(refused(&account.home, fault));
     }
     if account.uid == 0 {
@@ -89,7 +89,8 @@ fn home(account: &Account) -> Result<Directory, HostError> {
         Err(fault) => return Err(HostError::io("find the home", &account.home, fault)),
     };
     if home == Path::new("/") {
-        let fault = "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
+        let fault = "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or \
+                     name the account's `file`";
         return Err(refused(&account.home, fault));
     }
     let directory = Directory::open(&home)?;

@@ -78,7 +78,8 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
     if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
         // A directory that somebody works in, such as a home, must stay theirs.
         let remedy = format!(
-            "name a `file` in a directory of root's, or, if nobody works in this one, `chown root {}`",
+            "name a `file` in a directory of root's, or, if nobody works in this one, `chown root \
+             {}`",
             path.display()
         );
         return Err(HostError::Untrusted {

@@ -178,7 +178,8 @@ fn json_has_the_shape_of_the_contract() {
     for (object, known) in [
         (
             &found,
-            "schema version status detail instance_id started finished last_success next_cycle sources accounts",
+            "schema version status detail instance_id started finished last_success next_cycle \
+             sources accounts",
         ),
         (
             source,

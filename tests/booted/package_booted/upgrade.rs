@@ -100,7 +100,10 @@ fn is_upgraded_removed_and_purged(suite: &Suite) {
         publish(7, &[&key]);
 
         // What an administrator stopped or disabled is not started by an upgrade.
-        machine.run("systemctl disable --quiet --now authkeysd && dpkg -i /root/older.deb && dpkg -i /root/newer.deb");
+        machine.run(
+            "systemctl disable --quiet --now authkeysd && dpkg -i /root/older.deb && dpkg -i \
+             /root/newer.deb",
+        );
         assert_eq!(machine.property("authkeysd", "ActiveState"), "inactive");
         assert_eq!(
             machine.tries("systemctl is-enabled authkeysd").0,
@@ -121,7 +124,8 @@ fn is_upgraded_removed_and_purged(suite: &Suite) {
         machine.run("dpkg -P authkeysd");
         assert_eq!(state(), keys, "the users' files are theirs");
         assert!(machine.login("alice", &key));
-        let left = "find /etc /usr /var /run -xdev -name '*authkeysd*' -not -path '/var/log/*' -not -path '/run/systemd/*'";
+        let left = "find /etc /usr /var /run -xdev -name '*authkeysd*' -not -path '/var/log/*' \
+                    -not -path '/run/systemd/*'";
         assert_eq!(machine.run(left), "");
         assert_eq!(
             machine

@@ -121,10 +121,12 @@ fn f52_settings_that_shut_an_account_out_are_failures() {
         .unwrap();
         std::fs::write("/run/lab/key.pub", format!("{}\n", key.line)).unwrap();
         sh(
-            "ssh-keygen -q -k -f /etc/ssh/krl /run/lab/key.pub; ssh-keygen -q -k -f /etc/ssh/krl-other /run/lab/other.pub",
+            "ssh-keygen -q -k -f /etc/ssh/krl /run/lab/key.pub; ssh-keygen -q -k -f \
+             /etc/ssh/krl-other /run/lab/other.pub",
         );
         sh(
-            "ssh-keygen -q -k -f /etc/ssh/krl-hash /run/lab/spec; head -c 60 /etc/ssh/krl >/etc/ssh/krl-cut",
+            "ssh-keygen -q -k -f /etc/ssh/krl-hash /run/lab/spec; head -c 60 /etc/ssh/krl \
+             >/etc/ssh/krl-cut",
         );
         for (lines, level, words) in [
             ("AllowUsers bob", "failed", "AllowUsers bob: add alice"),

@@ -96,7 +96,8 @@ const OBSTACLES: [Obstacle; 21] = [
         words: &["mounted on it", "mount its directory"],
     },
     Obstacle {
-        up: "mount -t tmpfs -o size=16k,mode=700,uid=60001,gid=60001 tmpfs .ssh; head -c 16384 /dev/zero >.ssh/x",
+        up: "mount -t tmpfs -o size=16k,mode=700,uid=60001,gid=60001 tmpfs .ssh; head -c 16384 \
+             /dev/zero >.ssh/x",
         down: "umount -l .ssh",
         words: &["the disk is full"],
     },
@@ -106,7 +107,8 @@ const OBSTACLES: [Obstacle; 21] = [
         words: &["inodes"],
     },
     Obstacle {
-        up: "chown root: .ssh; chmod 1777 .ssh; chown bob: .ssh/authorized_keys; chmod 644 .ssh/authorized_keys",
+        up: "chown root: .ssh; chmod 1777 .ssh; chown bob: .ssh/authorized_keys; chmod 644 \
+             .ssh/authorized_keys",
         down: "chown -R alice: .ssh; chmod 700 .ssh; chmod 600 .ssh/authorized_keys",
         words: &["Operation not permitted"],
     },
@@ -205,12 +207,14 @@ fn f51_what_a_file_outside_the_homes_would_fail_at_is_foretold() {
                 "read-only",
             ),
             (
-                "rmdir authorized_keys.d; mount --bind /etc/ssh /etc/ssh; mount -o remount,bind,ro /etc/ssh",
+                "rmdir authorized_keys.d; mount --bind /etc/ssh /etc/ssh; mount -o remount,bind,ro \
+                 /etc/ssh",
                 "umount -l /etc/ssh",
                 "read-only",
             ),
             (
-                "mkdir -p authorized_keys.d; touch authorized_keys.d/alice; mount --bind authorized_keys.d/alice authorized_keys.d/alice",
+                "mkdir -p authorized_keys.d; touch authorized_keys.d/alice; mount --bind \
+                 authorized_keys.d/alice authorized_keys.d/alice",
                 "umount -l authorized_keys.d/alice",
                 "mounted on it",
             ),
@@ -320,7 +324,11 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
     lab(|| {
         let setup = good_node();
         let mut holder = Command::new("sh")
-            .args(["-c", "cd /home/alice; touch .authorized_keys.d.lock; chown alice: .authorized_keys.d.lock; exec 9<.authorized_keys.d.lock; flock 9; exec sleep 60"])
+            .args([
+                "-c",
+                "cd /home/alice; touch .authorized_keys.d.lock; chown alice: \
+                 .authorized_keys.d.lock; exec 9<.authorized_keys.d.lock; flock 9; exec sleep 60",
+            ])
             .spawn()
             .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(300));
@@ -359,7 +367,8 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
 fn f51_an_access_list_that_lets_the_account_write_is_no_obstacle() {
     lab(|| {
         if !sh(
-            "command -v setfacl >/dev/null && cd /home/alice && chown root: .ssh && setfacl -m u:alice:rwx .ssh",
+            "command -v setfacl >/dev/null && cd /home/alice && chown root: .ssh && setfacl -m \
+             u:alice:rwx .ssh",
         ) {
             eprintln!("SKIPPED: no setfacl here");
             return;
@@ -397,7 +406,8 @@ fn f53_no_remedy_takes_from_others_what_they_use() {
         // A secret of root's under another name: the account must not be given it.
         let setup = good_node();
         assert!(sh(
-            "echo secret >/home/secret; chmod 600 /home/secret; ln /home/secret /home/alice/.ssh/authorized_keys"
+            "echo secret >/home/secret; chmod 600 /home/secret; ln /home/secret \
+             /home/alice/.ssh/authorized_keys"
         ));
         let found = troubles(&setup, 1);
         let text = &found.iter().find(|one| one[1] == "account").unwrap()[3];

@@ -24,14 +24,17 @@ pub(super) enum Remedy {
 pub(crate) const LATER: &str = "nothing to do unless it lasts; it is tried again";
 
 const KEYS: Remedy = Remedy::Say(
-    "the credentials are wrong: correct the keys in the environment or the profile, or use an instance profile",
+    "the credentials are wrong: correct the keys in the environment or the profile, or use an \
+     instance profile",
 );
 const KEYS_OR_REGION: Remedy = Remedy::Say(
-    "the credentials are wrong: correct the keys in the environment or the profile, or use an instance profile; else the \
-     account has not switched this region on, or this node's clock is wrong",
+    "the credentials are wrong: correct the keys in the environment or the profile, or use an \
+     instance profile; else the account has not switched this region on, or this node's clock is \
+     wrong",
 );
 const EXPIRED: Remedy = Remedy::Say(
-    "the credentials have expired: renew them (aws sso login, aws login), or use an instance profile, which renews its own",
+    "the credentials have expired: renew them (aws sso login, aws login), or use an instance \
+     profile, which renews its own",
 );
 const QUOTA: Remedy = Remedy::Say("remove what is no longer needed, or ask AWS for a higher quota");
 
@@ -106,7 +109,8 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         &["OptInRequired", "RegionDisabledException"],
         Class::Denied,
         Remedy::Say(
-            "the account has not switched this region or service on: do so, or correct the region in `source`",
+            "the account has not switched this region or service on: do so, or correct the region \
+             in `source`",
         ),
     ),
     (
@@ -204,8 +208,9 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         &["InvalidRequest"],
         Class::Invalid,
         Remedy::Say(
-            "check `source`, and correct what the message names: a bucket whose objects Object Lock retains takes none without a checksum, and \
-             objects under keys of a customer's own (SSE-C) are not supported",
+            "check `source`, and correct what the message names: a bucket whose objects Object \
+             Lock retains takes none without a checksum, and objects under keys of a customer's \
+             own (SSE-C) are not supported",
         ),
     ),
     (
@@ -217,8 +222,8 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         &["LimitExceededException"],
         Class::Invalid,
         Remedy::Say(
-            "the secret has too many versions or labels: publish no more than once in ten minutes, and remove labels that \
-             nobody uses",
+            "the secret has too many versions or labels: publish no more than once in ten minutes, \
+             and remove labels that nobody uses",
         ),
     ),
     (
@@ -240,8 +245,8 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         &["ParameterMaxVersionLimitExceeded"],
         Class::Invalid,
         Remedy::Say(
-            "the parameter has 100 versions, and the oldest bears a label, so that it is kept: move that label to a newer \
-             version (aws ssm label-parameter-version)",
+            "the parameter has 100 versions, and the oldest bears a label, so that it is kept: \
+             move that label to a newer version (aws ssm label-parameter-version)",
         ),
     ),
     (&["ParameterLimitExceeded"], Class::Invalid, QUOTA),

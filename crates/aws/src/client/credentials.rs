@@ -71,7 +71,11 @@ pub(super) struct Container {
 #[derive(Debug, ThisError)]
 pub(super) enum Unobtainable {
     /// The program failed.
-    #[error("credential_process of the profile `{}` ({}) {said}", .process.profile, .process.program)]
+    #[error(
+        "credential_process of the profile `{}` ({}) {said}",
+        .process.profile,
+        .process.program
+    )]
     Process {
         /// Which one.
         process: Process,
@@ -108,19 +112,21 @@ impl Unobtainable {
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::Process { .. } => {
-                "run that command as the same user: it must end with 0 within 4 s and print the JSON of credentials; correct it, \
-                 or `credential_process` in the profile"
+                "run that command as the same user: it must end with 0 within 4 s and print the \
+                 JSON of credentials; correct it, or `credential_process` in the profile"
             }
             Self::Container {
                 class: Class::Invalid,
                 ..
             } => {
-                "correct the variables AWS_CONTAINER_CREDENTIALS_* and AWS_CONTAINER_AUTHORIZATION_TOKEN*, which EKS and ECS set \
-                 by themselves, or unset them"
+                "correct the variables AWS_CONTAINER_CREDENTIALS_* and \
+                 AWS_CONTAINER_AUTHORIZATION_TOKEN*, which EKS and ECS set by themselves, or unset \
+                 them"
             }
             Self::Container { .. } => {
-                "EKS: does the Pod Identity agent run on the node, has the service account a pod identity association, and is \
-                 the token's file readable? ECS: has the task a task role? outside of both unset AWS_CONTAINER_CREDENTIALS_*"
+                "EKS: does the Pod Identity agent run on the node, has the service account a pod \
+                 identity association, and is the token's file readable? ECS: has the task a task \
+                 role? outside of both unset AWS_CONTAINER_CREDENTIALS_*"
             }
         }
     }

@@ -153,11 +153,14 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
     }
     match error {
         // A token is refused with 403 only if the service is switched off.
-        ImdsError::FailedToLoadToken(_) if causes.contains("forbidden") => NoInstance::Unreachable {
-            why:
-                "is switched off for this instance: `aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled`"
-                    .to_owned(),
-        },
+        ImdsError::FailedToLoadToken(_) if causes.contains("forbidden") => {
+            NoInstance::Unreachable {
+                why:
+                    "is switched off for this instance: `aws ec2 modify-instance-metadata-options \
+                     --instance-id ID --http-endpoint enabled`"
+                        .to_owned(),
+            }
+        }
         ImdsError::FailedToLoadToken(failed) if failed.is_dispatch_failure() => {
             unanswered(format!("gave no answer ({causes})"), must_be)
         }
@@ -167,10 +170,14 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
             answered_otherwise(&format!("answered {status}"), status >= 500, must_be)
         }
         // The SDK's error quotes an unexpected answer in full.
-        ImdsError::FailedToLoadToken(_) => {
-            answered_otherwise("gave no token", causes.contains("status: StatusCode(5"), must_be)
-        }
-        _ => NoInstance::Unreachable { why: format!("could not be asked: {causes}") },
+        ImdsError::FailedToLoadToken(_) => answered_otherwise(
+            "gave no token",
+            causes.contains("status: StatusCode(5"),
+            must_be,
+        ),
+        _ => NoInstance::Unreachable {
+            why: format!("could not be asked: {causes}"),
+        },
     }
 }
 
@@ -183,8 +190,9 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
     // The connection was established, so a firewall is not the cause: only the packets of this
     // answer have a hop limit.
     let remedy = if what.contains("read timeout") {
-        "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
-         (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`), or use the host's network"
+        "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 \
+         in a container: raise it (`aws ec2 modify-instance-metadata-options --instance-id ID \
+         --http-put-response-hop-limit 2`), or use the host's network"
     } else {
         "put no firewall, network policy or proxy in front of it"
     };

@@ -9,8 +9,9 @@ use authkeys_core::report::tags::is_shown_by_metadata;
 /// The keys of all tags; the value of each tag is below it.
 const TAGS: &str = "/latest/meta-data/tags/instance";
 
-const SWITCHED_OFF: &str = "the instance shows no tags in its metadata service: `aws ec2 modify-instance-metadata-options \
-     --instance-id ID --instance-metadata-tags enabled`";
+const SWITCHED_OFF: &str = "the instance shows no tags in its metadata service: `aws ec2 \
+                            modify-instance-metadata-options --instance-id ID \
+                            --instance-metadata-tags enabled`";
 
 impl Metadata {
     /// Reads a tag of the local instance, for 6 s at most. `known` is the previous result.

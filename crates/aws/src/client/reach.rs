@@ -19,15 +19,16 @@ use authkeys_core::origin::failure::Class;
 /// The remedy when nothing more is known.
 pub(super) const REACH: &str =
     "if it lasts, check DNS, routes, security groups, proxy and certificates on the way there";
-const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the metadata service's hop \
-     limit must be at least 2";
+const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the \
+                           metadata service's hop limit must be at least 2";
 /// The remedy for a missing region.
 pub(super) const REGION: &str =
     "add `?region=REGION` to `source`, or set AWS_REGION; on EC2 the metadata service tells it";
 
 /// The remedy for a kind of credentials that the SDK cannot fetch here.
-const ANOTHER_WAY: &str = "this kind of credentials is not supported: let the AWS CLI fetch them (eval \"$(aws configure \
-     export-credentials --format env)\"), or name a program of your own as credential_process";
+const ANOTHER_WAY: &str = "this kind of credentials is not supported: let the AWS CLI fetch them \
+                           (eval \"$(aws configure export-credentials --format env)\"), or name a \
+                           program of your own as credential_process";
 
 const BROKEN_TLS: &str =
     "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
@@ -172,13 +173,14 @@ fn remedy(error: &(dyn Error + 'static)) -> &'static str {
         .to_lowercase();
     let kind = find::<io::Error>(error).map(io::Error::kind);
     if text.contains("dns error") {
-        "its name has no address here: check the region and the endpoint, the node's DNS (resolv.conf, the VPC's DNS \
-         settings), and without a way to the internet an interface endpoint in the VPC"
+        "its name has no address here: check the region and the endpoint, the node's DNS \
+         (resolv.conf, the VPC's DNS settings), and without a way to the internet an interface \
+         endpoint in the VPC"
     } else if kind == Some(io::ErrorKind::ConnectionRefused) {
         "nothing listens there: check the endpoint and its port, or the proxy of HTTPS_PROXY"
     } else if text.contains("tunnel") || text.contains("proxy") {
-        "the proxy of HTTPS_PROXY does not let it through: correct it, let the proxy permit the host, or name the host \
-         in NO_PROXY"
+        "the proxy of HTTPS_PROXY does not let it through: correct it, let the proxy permit the \
+         host, or name the host in NO_PROXY"
     } else if text.contains("tls handshake") {
         BROKEN_TLS
     } else if text.contains("timed out")
@@ -197,14 +199,17 @@ fn of_certificate(fault: &CertificateError) -> &'static str {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid at this node's time: check the clock, else the certificate"
+            "its certificate is not valid at this node's time: check the clock, else the \
+             certificate"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is another server's: check the endpoint's name, and what answers in its place"
+            "its certificate is another server's: check the endpoint's name, and what answers in \
+             its place"
         }
         _ => {
-            "its certificate is not trusted here: if TLS is intercepted on purpose, or the endpoint has a private CA, \
-             name that CA in AWS_CA_BUNDLE or the profile's ca_bundle; else install ca-certificates, and find what answers"
+            "its certificate is not trusted here: if TLS is intercepted on purpose, or the \
+             endpoint has a private CA, name that CA in AWS_CA_BUNDLE or the profile's ca_bundle; \
+             else install ca-certificates, and find what answers"
         }
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn verdict(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) 
         "InvalidRequestException" if says("delet") => (
             Class::Missing,
             format!(
-                "the secret is scheduled for deletion: restore it (aws secretsmanager restore-secret {}), or correct \
-                 `source`; the keys in force stay",
+                "the secret is scheduled for deletion: restore it (aws secretsmanager \
+                 restore-secret {}), or correct `source`; the keys in force stay",
                 named(call)
             ),
         ),
@@ -53,7 +53,8 @@ pub(super) fn of_credentials(code: &str) -> Option<(Class, &'static str)> {
     let (_, class, remedy) = CODES.iter().find(|(codes, ..)| codes.contains(&code))?;
     let remedy = match remedy {
         Remedy::Allow => {
-            "allow sts:AssumeRole on the role that the profile names, and let the role's trust policy name these credentials"
+            "allow sts:AssumeRole on the role that the profile names, and let the role's trust \
+             policy name these credentials"
         }
         Remedy::Say(words) => words,
         Remedy::Clock => "set this node's clock (chronyd, systemd-timesyncd)",
@@ -68,7 +69,8 @@ fn worded(remedy: Remedy, call: &Call, answer: &ErrorAnswer<'_>) -> String {
         Remedy::Later => LATER.to_owned(),
         Remedy::Allow => allow(call, answer.message),
         Remedy::Create => format!(
-            "create it in {}, or correct the name or the region in `source`; the keys in force stay",
+            "create it in {}, or correct the name or the region in `source`; the keys in force \
+             stay",
             call.endpoint
         ),
         Remedy::Clock => skew(answer.clocks),
@@ -81,7 +83,9 @@ fn of_status(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) {
     match answer.status {
         404 | 405 if answer.delete_marker => (
             Class::Missing,
-            "it was deleted (a delete marker is in its place): publish again; the keys in force stay".to_owned(),
+            "it was deleted (a delete marker is in its place): publish again; the keys in force \
+             stay"
+                .to_owned(),
         ),
         404 | 410 => (Class::Missing, PUBLISH.to_owned()),
         401 | 403 => (Class::Denied, allow(call, answer.message)),
@@ -89,16 +93,23 @@ fn of_status(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) {
         408 | 429 | 302 | 307 | 500..=599 => (Class::Transient, LATER.to_owned()),
         200..=299 => (
             Class::Invalid,
-            format!("that is not an answer of the service: find the proxy or login page before {}", call.endpoint),
+            format!(
+                "that is not an answer of the service: find the proxy or login page before {}",
+                call.endpoint
+            ),
         ),
-        _ => (Class::Invalid, format!("check `source` and the endpoint {}", call.endpoint)),
+        _ => (
+            Class::Invalid,
+            format!("check `source` and the endpoint {}", call.endpoint),
+        ),
     }
 }
 
 fn allow(call: &Call, message: &str) -> String {
     if let Some(policy) = explicit_deny(message) {
         return format!(
-            "an explicit deny in {policy} forbids {} on {}, and no permission outweighs it: change that policy",
+            "an explicit deny in {policy} forbids {} on {}, and no permission outweighs it: change \
+             that policy",
             call.action, call.resource
         );
     }
@@ -155,20 +166,22 @@ fn mend_key(call: &Call, answer: &ErrorAnswer<'_>) -> String {
     if says("pending deletion") || says("PendingDeletion") {
         let id = key.strip_prefix("the KMS key ").unwrap_or("KEY");
         format!(
-            "{key} is to be deleted: cancel that (aws kms cancel-key-deletion --key-id {id}) and enable it, or publish again under \
-             another one"
+            "{key} is to be deleted: cancel that (aws kms cancel-key-deletion --key-id {id}) and \
+             enable it, or publish again under another one"
         )
     } else if says("disabled") || says("Disabled") {
         format!("enable {key}, or publish again under another one")
     } else if let Some(policy) = explicit_deny(message) {
         format!(
-            "an explicit deny in {policy} forbids {action} on {key}, and no permission outweighs it: change that policy"
+            "an explicit deny in {policy} forbids {action} on {key}, and no permission outweighs \
+             it: change that policy"
         )
     } else if code.starts_with("AccessDenied") || says("AccessDenied") || says("not authorized") {
         format!("allow {action} on {key}, {everywhere}")
     } else {
         format!(
-            "{key} must be there, enabled and not pending deletion, and {action} on it be allowed, {everywhere}"
+            "{key} must be there, enabled and not pending deletion, and {action} on it be allowed, \
+             {everywhere}"
         )
     }
 }
@@ -269,7 +282,9 @@ fn skewed<'a>(answer: &ErrorAnswer<'a>) -> Option<(&'a str, &'a str)> {
 
 fn skew(clocks: Option<(&str, &str)>) -> String {
     let Some((server, ours)) = clocks else {
-        return "this node's clock is wrong: start or repair its time service (chronyd, systemd-timesyncd)".to_owned();
+        return "this node's clock is wrong: start or repair its time service (chronyd, \
+                systemd-timesyncd)"
+            .to_owned();
     };
     let offset = instant(server)
         .zip(instant(ours))
@@ -283,7 +298,8 @@ fn skew(clocks: Option<(&str, &str)>) -> String {
         None => format!("{} here, {} there", words(ours), words(server)),
     };
     format!(
-        "this node's clock is wrong ({by}): start or repair its time service (chronyd, systemd-timesyncd)"
+        "this node's clock is wrong ({by}): start or repair its time service (chronyd, \
+         systemd-timesyncd)"
     )
 }
 

@@ -61,28 +61,40 @@ fn read(error: &Failure) -> Option<Ec2Refusal> {
 
 fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
     Some(match code {
-        "OptInRequired" | "PendingVerification" | "Blocked" => {
-            (Class::Denied, "the account may not use EC2 in this region: ask who administers it".to_owned())
-        }
-        "TagLimitExceeded" => {
-            (Class::Invalid, "the instance has 50 tags already: remove some that are not used".to_owned())
-        }
+        "OptInRequired" | "PendingVerification" | "Blocked" => (
+            Class::Denied,
+            "the account may not use EC2 in this region: ask who administers it".to_owned(),
+        ),
+        "TagLimitExceeded" => (
+            Class::Invalid,
+            "the instance has 50 tags already: remove some that are not used".to_owned(),
+        ),
         // A request for instances depends on nothing in the configuration.
-        "InvalidParameterValue" | "InvalidParameter" | "FilterLimitExceeded" if call.action == DESCRIBE => {
-            (Class::Invalid, "correct what the message names; is it one of --filter?".to_owned())
+        "InvalidParameterValue" | "InvalidParameter" | "FilterLimitExceeded"
+            if call.action == DESCRIBE =>
+        {
+            (
+                Class::Invalid,
+                "correct what the message names; is it one of --filter?".to_owned(),
+            )
         }
         // Where the metadata service shows tags, their keys must not contain a slash or a space.
-        "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => {
-            (Class::Invalid, "correct what the message names; `tag_prefix` and `key_name_tag` in [report]?".to_owned())
-        }
+        "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => (
+            Class::Invalid,
+            "correct what the message names; `tag_prefix` and `key_name_tag` in [report]?"
+                .to_owned(),
+        ),
         "InvalidInstanceID.NotFound" | "InvalidID" | "InvalidInstanceID.Malformed" => (
             Class::Missing,
-            "EC2 knows no such instance here: is the region right, and are the credentials this account's?".to_owned(),
+            "EC2 knows no such instance here: is the region right, and are the credentials this \
+             account's?"
+                .to_owned(),
         ),
         // Several calls within seconds of each other, or a fault of EC2 itself.
-        "ConcurrentTagAccess" | "Unavailable" | "InternalFailure" | "InternalError" => {
-            (Class::Transient, "nothing to do unless it lasts; it is tried again".to_owned())
-        }
+        "ConcurrentTagAccess" | "Unavailable" | "InternalFailure" | "InternalError" => (
+            Class::Transient,
+            "nothing to do unless it lasts; it is tried again".to_owned(),
+        ),
         _ => return None,
     })
 }

@@ -85,8 +85,7 @@ mod tests {
         ]);
         assert_eq!(
             create_tags(&["i-1"], &tags, true),
-            "Action=CreateTags&Version=2016-11-15&ResourceId.1=i-1&Tag.1.Key=a&Tag.1.Value=1%26Tag.2.Key%3Db%20%C3%A9%2B%2F\
-             &Tag.2.Key=b%3Ac&Tag.2.Value=&DryRun=true"
+            "Action=CreateTags&Version=2016-11-15&ResourceId.1=i-1&Tag.1.Key=a&Tag.1.Value=1%26Tag.2.Key%3Db%20%C3%A9%2B%2F&Tag.2.Key=b%3Ac&Tag.2.Value=&DryRun=true"
         );
         let filters = [
             Ec2Filter {
@@ -100,8 +99,7 @@ mod tests {
         ];
         assert_eq!(
             describe_instances(&filters, Some("eyJ==")),
-            "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=tag%3Aenv&Filter.1.Value.1=prod&Filter.1.Value.2=a%2A\
-             &Filter.2.Name=instance-state-name&Filter.2.Value.1=running&MaxResults=1000&NextToken=eyJ%3D%3D"
+            "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=tag%3Aenv&Filter.1.Value.1=prod&Filter.1.Value.2=a%2A&Filter.2.Name=instance-state-name&Filter.2.Value.1=running&MaxResults=1000&NextToken=eyJ%3D%3D"
         );
     }
 }

@@ -60,28 +60,30 @@ fn verdict(call: &Call, code: &str, message: &str) -> Option<(Class, String)> {
         "NotFoundException" => (
             Class::Missing,
             format!(
-                "{} has no such key or alias: correct the name, or the region (?region=REGION, AWS_REGION); a key of \
-                 another account is named by its ARN",
+                "{} has no such key or alias: correct the name, or the region (?region=REGION, \
+                 AWS_REGION); a key of another account is named by its ARN",
                 call.endpoint
             ),
         ),
         "DisabledException" => (
             Class::Denied,
             format!(
-                "the key is disabled: enable it (aws kms enable-key --key-id {key}), or sign with another one"
+                "the key is disabled: enable it (aws kms enable-key --key-id {key}), or sign with \
+                 another one"
             ),
         ),
         "KMSInvalidStateException" | "KMSInvalidState" if message.contains("deletion") => (
             Class::Denied,
             format!(
-                "the key is to be deleted: cancel that (aws kms cancel-key-deletion --key-id {key}) and enable it, or sign \
-                 with another one"
+                "the key is to be deleted: cancel that (aws kms cancel-key-deletion --key-id \
+                 {key}) and enable it, or sign with another one"
             ),
         ),
         "KMSInvalidStateException" | "KMSInvalidState" => (
             Class::Denied,
             format!(
-                "see what state the key is in (aws kms describe-key --key-id {key}), or sign with another one"
+                "see what state the key is in (aws kms describe-key --key-id {key}), or sign with \
+                 another one"
             ),
         ),
         "InvalidKeyUsageException" | "UnsupportedOperationException" => (

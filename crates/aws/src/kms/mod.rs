@@ -26,8 +26,8 @@ const KMS: AwsService = AwsService {
     gov_hosts_are_fips: false,
 };
 /// A command that creates a key in KMS for signatures.
-const MAKE_ONE: &str = "create one with `aws kms create-key --key-usage SIGN_VERIFY --key-spec ECC_NIST_P256` (or P384, \
-                        P521, ECC_NIST_EDWARDS25519, RSA_3072, RSA_4096)";
+const MAKE_ONE: &str = "create one with `aws kms create-key --key-usage SIGN_VERIFY --key-spec \
+                        ECC_NIST_P256` (or P384, P521, ECC_NIST_EDWARDS25519, RSA_3072, RSA_4096)";
 
 /// A signing key in KMS. Nothing is set up before the first call. It must run in a tokio runtime
 /// with I/O and time enabled.

@@ -192,8 +192,10 @@ async fn described_key(
     }
     Err(describe.failed(
         Class::Invalid,
-        "does not name the KMS key of the parameter, and without it the key set would be encrypted with another one",
-        "nothing was written; find the key (aws ssm describe-parameters), or publish to a parameter of the type String",
+        "does not name the KMS key of the parameter, and without it the key set would be encrypted \
+         with another one",
+        "nothing was written; find the key (aws ssm describe-parameters), or publish to a \
+         parameter of the type String",
     ))
 }
 

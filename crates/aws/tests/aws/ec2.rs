@@ -75,7 +75,8 @@ fn tags_are_set_by_one_signed_call() {
         let calls = stub.calls();
         assert_eq!(calls.len(), 2);
         let scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/";
-        let signed = "/eu-central-1/ec2/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=";
+        let signed = "/eu-central-1/ec2/aws4_request, SignedHeaders=content-type;host;x-amz-date, \
+                      Signature=";
         assert!(
             calls[0].authorization.starts_with(scope) && calls[0].authorization.contains(signed),
             "{calls:?}"

@@ -15,13 +15,15 @@ const CURRENT_ONLY: &str = "secretsmanager:prod/ssh?stages=AWSCURRENT";
 const PARAMETER: &str = "ssm:/prod/keys";
 
 /// What KMS says where the key is known.
-const NO_KMS: &str = "User: arn:aws:sts::123456789012:assumed-role/a-role-with-a-name-that-is-rather-long/i-0123456789abcdef0 \
-     is not authorized to perform: kms:Decrypt on resource: \
-     arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab because no identity-based policy allows \
-     the kms:Decrypt action";
+const NO_KMS: &str = "User: \
+                      arn:aws:sts::123456789012:assumed-role/a-role-with-a-name-that-is-rather-long/i-0123456789abcdef0 \
+                      is not authorized to perform: kms:Decrypt on resource: \
+                      arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab \
+                      because no identity-based policy allows the kms:Decrypt action";
 const KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab";
-const NAMED: &str = "allow kms:Decrypt on the KMS key arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab, \
-     in the key's own policy and in the role's";
+const NAMED: &str = "allow kms:Decrypt on the KMS key \
+                     arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab, \
+                     in the key's own policy and in the role's";
 
 /// A version as GetSecretValue brings it; `labels` are the stages that it bears.
 fn value(version: &str, labels: &[&str], text: &str) -> StubAnswer {
@@ -280,7 +282,8 @@ fn a_binary_secret_is_brought_as_it_is_and_an_answer_without_a_version_is_none()
 #[test]
 fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
     isolated(&[], |home| {
-        let resource = "allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-central-1:*:secret:prod/ssh-??????";
+        let resource = "allow secretsmanager:GetSecretValue on \
+                        arn:aws:secretsmanager:eu-central-1:*:secret:prod/ssh-??????";
         for (code, message, class, part) in [
             (
                 "ResourceNotFoundException",
@@ -322,7 +325,8 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
                 "AccessDeniedException",
                 "Access to KMS is not allowed",
                 Class::Denied,
-                "allow kms:Decrypt on the secret's KMS key (`aws secretsmanager describe-secret --query KmsKeyId --secret-id ",
+                "allow kms:Decrypt on the secret's KMS key (`aws secretsmanager describe-secret \
+                 --query KmsKeyId --secret-id ",
             ),
             ("AccessDeniedException", NO_KMS, Class::Denied, NAMED),
             (
@@ -380,7 +384,8 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
         }
         let arn = "secretsmanager:arn:aws:secretsmanager:us-west-2:210987654321:secret:x-AbC123?stages=AWSCURRENT";
         let denied = StubAnswer::json_error("400 Bad Request", "AccessDeniedException", "no");
-        let part = "on arn:aws:secretsmanager:us-west-2:210987654321:secret:x-AbC123, and for another account's";
+        let part = "on arn:aws:secretsmanager:us-west-2:210987654321:secret:x-AbC123, and for \
+                    another account's";
         fails_at(home, arn, &[denied], 1, Class::Denied, &[part]);
         let bare = StubAnswer::whole("403 Forbidden", &[], "");
         fails_at(
@@ -429,11 +434,13 @@ fn f29_a_wrong_clock_is_named_with_its_offset_by_the_json_services_too() {
     isolated(&[], |home| {
         for (message, part) in [
             (
-                "Signature expired: 20261121T100000Z is now earlier than 20261121T101000Z (20261121T101500Z - 5 min.)",
+                "Signature expired: 20261121T100000Z is now earlier than 20261121T101000Z \
+                 (20261121T101500Z - 5 min.)",
                 "clock is wrong (900 s behind)",
             ),
             (
-                "Signature not yet current: 20261121T102500Z is still later than 20261121T102000Z (20261121T101500Z + 5 min.)",
+                "Signature not yet current: 20261121T102500Z is still later than 20261121T102000Z \
+                 (20261121T101500Z + 5 min.)",
                 "clock is wrong (600 s ahead)",
             ),
         ] {
@@ -557,7 +564,8 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
         let disabled = "k is disabled. (Service: AWSKMS; Error Code: DisabledException)";
         let pending =
             "k is pending deletion. (Service: AWSKMS; Error Code: KMSInvalidStateException)";
-        let no_kms = "The ciphertext refers to a key you may not use. (Service: AWSKMS; Error Code: AccessDeniedException)";
+        let no_kms = "The ciphertext refers to a key you may not use. (Service: AWSKMS; Error \
+                      Code: AccessDeniedException)";
         for (code, message, class, part) in [
             (
                 "ParameterNotFound",

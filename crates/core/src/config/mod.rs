@@ -153,7 +153,8 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     if let Some(splay) = &splay
         && !is_cron
     {
-        let message = "an interval needs none: each node has its own phase in it; only a cron `schedule` takes one";
+        let message = "an interval needs none: each node has its own phase in it; only a cron \
+                       `schedule` takes one";
         faults.add(splay.at, "splay", message);
     }
     let nudge = nudge::read(top, faults);
@@ -198,8 +199,8 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let previous = sources.find(|source| source.has_previous());
     if let (Some(trust), Some(source)) = (trusting, previous) {
         let message = format!(
-            "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has superseded; leave it out, \
-             or leave [trust] out",
+            "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has \
+             superseded; leave it out, or leave [trust] out",
             source.url
         );
         faults.add(trust, "trust", message);

@@ -35,8 +35,8 @@ pub(super) fn check(nudge: Option<&Positioned<Nudge>>, report: &Report, faults: 
         && !is_shown_by_metadata(&tag)
     {
         let message = format!(
-            "the metadata service shows no tag that is called {tag:?}; in [report] tag_prefix use ASCII letters, digits \
-             and +-=.,_:@"
+            "the metadata service shows no tag that is called {tag:?}; in [report] tag_prefix use \
+             ASCII letters, digits and +-=.,_:@"
         );
         faults.add(nudge.at, "nudge", message);
     }
@@ -58,7 +58,8 @@ fn spread(text: &str) -> Result<SignedDuration, String> {
     match text.parse::<SignedDuration>() {
         Ok(time) if !time.is_negative() && time <= hour => Ok(time),
         _ => Err(format!(
-            "{text:?} is not a time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" means 5,000 fetches a second"
+            "{text:?} is not a time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" \
+             means 5,000 fetches a second"
         )),
     }
 }

@@ -29,7 +29,8 @@ impl FragmentName {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
-                "{text:?} is not a name of a fragment: use letters, digits, and ._@+- after the first"
+                "{text:?} is not a name of a fragment: use letters, digits, and ._@+- after the \
+                 first"
             ))
         }
     }
@@ -127,8 +128,8 @@ impl FileTemplate {
         });
         let Some(path) = filled else {
             return Err(format!(
-                "it has no home (passwd says {home:?}): give it one (`usermod --home /home/{user} {user}`), or set \
-                 `layout = \"system\"`"
+                "it has no home (passwd says {home:?}): give it one (`usermod --home /home/{user} \
+                 {user}`), or set `layout = \"system\"`"
             ));
         };
         let path = absolute(&path)?;

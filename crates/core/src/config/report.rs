@@ -81,7 +81,8 @@ impl ReportPrefix {
                 })
             }
             _ => Err(format!(
-                "{url:?} is not a place for report objects; {WRITE}, with `?region=REGION` if need be"
+                "{url:?} is not a place for report objects; {WRITE}, with `?region=REGION` if need \
+                 be"
             )),
         }
     }
@@ -152,7 +153,10 @@ fn spread(text: &str) -> Result<SignedDuration, String> {
         .ok()
         .filter(|time| !time.is_negative() && *time <= day);
     time.ok_or_else(|| {
-        format!("{text:?} is not a time from \"0s\" to \"24h\"; for a large fleet its number of nodes / 5, in seconds")
+        format!(
+            "{text:?} is not a time from \"0s\" to \"24h\"; for a large fleet its number of nodes \
+             / 5, in seconds"
+        )
     })
 }
 

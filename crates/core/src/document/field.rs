@@ -20,7 +20,8 @@ const NAMED: usize = 20;
 pub enum FieldFault {
     /// The value is not a JSON object.
     #[error(
-        "it is not a JSON object, so it has no field {field:?}; leave `field=` out, or store the secret as key/value pairs"
+        "it is not a JSON object, so it has no field {field:?}; leave `field=` out, or store the \
+         secret as key/value pairs"
     )]
     NotAnObject {
         /// The requested field.

@@ -43,8 +43,8 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
         || begins(b"\x30\x59\x30\x13")
     {
         return Some(
-            "a key or certificate in DER; turn a public key into PEM with `openssl pkey -pubin -inform DER`, and that into a \
-             key line with `ssh-keygen -i -m PKCS8 -f FILE`",
+            "a key or certificate in DER; turn a public key into PEM with `openssl pkey -pubin \
+             -inform DER`, and that into a key line with `ssh-keygen -i -m PKCS8 -f FILE`",
         );
     }
     if matches!(bytes, [0, 0, 0, 7..=64, b'a'..=b'z', ..]) {
@@ -80,7 +80,8 @@ fn stand_in(first: &[u8]) -> Option<&'static str> {
     }
     if is_placeholder(first) {
         return Some(
-            "a template whose placeholder was not filled in; publish the text with the value in its place",
+            "a template whose placeholder was not filled in; publish the text with the value in \
+             its place",
         );
     }
     if first.starts_with(b"{\\\"") {
@@ -119,14 +120,19 @@ pub(super) fn printed(json: &str) -> Option<String> {
             "KeyPairs[].PublicKey --include-public-key",
         )
     } else if has("kty") || fields.len() == 1 && has("keys") && json.contains("\"kty\"") {
-        return Some("it is a JSON Web Key, which sshd does not read; publish the line in the key's .pub file".to_owned());
+        return Some(
+            "it is a JSON Web Key, which sshd does not read; publish the line in the key's .pub \
+             file"
+                .to_owned(),
+        );
     } else if has("sops") {
         return Some("it is encrypted by sops; publish what `sops decrypt` prints".to_owned());
     } else {
         return None;
     };
     Some(format!(
-        "it is the whole answer of {what}; publish the value alone, which --query {query} --output text prints"
+        "it is the whole answer of {what}; publish the value alone, which --query {query} --output \
+         text prints"
     ))
 }
 
@@ -154,7 +160,8 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
             ) =>
         {
             Some(
-                "a JSON array; put it into an object: {\"version\": 1, \"keys\": [{\"public_key\": \"...\"}]}",
+                "a JSON array; put it into an object: \
+                 {\"version\": 1, \"keys\": [{\"public_key\": \"...\"}]}",
             )
         }
         _ if first.starts_with(b"[") && first.ends_with(b"]") => {
@@ -164,7 +171,8 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
             Some("a file with a merge conflict; resolve it, and publish the result")
         }
         [b'"', ..] => Some(
-            "a JSON string; publish the text that it holds, without the quotes and escapes (`jq -r .` prints that)",
+            "a JSON string; publish the text that it holds, without the quotes and escapes (`jq -r \
+             .` prints that)",
         ),
         [b'\'', ..] => Some("a text in single quotes; publish what is between them"),
         _ if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {

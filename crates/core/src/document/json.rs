@@ -245,7 +245,8 @@ pub(super) fn parse(
         }
         None => {
             let neither = || {
-                "it has neither `version` nor `PublicKey`; a key set begins with {\"version\": 1, \"keys\": [...]"
+                "it has neither `version` nor `PublicKey`; \
+                 a key set begins with {\"version\": 1, \"keys\": [...]"
                     .to_owned()
             };
             let fault = rotation::fault(json).or_else(|| foreign::printed(json));

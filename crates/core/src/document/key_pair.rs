@@ -19,7 +19,8 @@ const PUBLIC: &str = "PublicKey";
 pub enum BadKeyPair {
     /// Not a JSON object; most likely the wrong secret.
     #[error(
-        "its value is not a JSON object; expected {{\"PrivateKey\": ..., \"PublicKey\": ...}}, or {{}} before the first rotation"
+        "its value is not a JSON object; expected {{\"PrivateKey\": ..., \"PublicKey\": ...}}, \
+         or {{}} before the first rotation"
     )]
     NotObject,
     /// A field occurs twice, and readers differ in which one they use.

@@ -117,7 +117,8 @@ pub enum Form {
 pub enum Refused {
     /// Empty. This is never read as "no keys".
     #[error(
-        "it is empty; put the keys there (that there is none is said by a JSON document with an empty `keys`)"
+        "it is empty; put the keys there (that there is none is said by a JSON document with an \
+         empty `keys`)"
     )]
     Empty,
     /// Too large.
@@ -125,7 +126,8 @@ pub enum Refused {
     TooManyKeys(usize),
     /// Truncated in the middle of a line.
     #[error(
-        "it was cut off: line {line}, the last one, has no line feed and no valid key ({reason}); put it there again, whole"
+        "it was cut off: line {line}, the last one, has no line feed and no valid key ({reason}); \
+         put it there again, whole"
     )]
     CutOff {
         /// The last line.
@@ -141,12 +143,14 @@ pub enum Refused {
     },
     /// Another encoding, as some editors on other systems write.
     #[error(
-        "it is not plain UTF-8 text but {0}; save it as UTF-8 without a byte order mark, and put that there"
+        "it is not plain UTF-8 text but {0}; save it as UTF-8 without a byte order mark, and put \
+         that there"
     )]
     Encoding(&'static str),
     /// A web page, as proxies and captive portals return instead of the source's answer.
     #[error(
-        "no valid key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
+        "no valid key in it: it looks like a web page; publish a key set there, or find the proxy \
+         or login page in the way"
     )]
     WebPage,
     /// A file of another kind.
@@ -404,8 +408,9 @@ impl Document {
         };
         let line = if lines.len() == 1 { "line" } else { "lines" };
         Some(format!(
-            "the comment in {line} {places} is too long, or holds control characters or bytes that are not UTF-8; it was cut, \
-             or U+FFFD was written in their place, and the key is in force all the same"
+            "the comment in {line} {places} is too long, or holds control characters or bytes that \
+             are not UTF-8; it was cut, or U+FFFD was written in their place, and the key is in \
+             force all the same"
         ))
     }
 

@@ -24,9 +24,9 @@ const MARKS: [(&[u8], &[u8], &str); 3] = [
 /// separated from the private one; in other documents `allow_private_key` has no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "it holds a private key ({0}), which every node that reads it could misuse; publish the public half alone \
-     (ssh-keygen -y -f KEY prints it) and replace the key, or, for a rotation secret (an object with PublicKey), \
-     set allow_private_key = true beside the source"
+    "it holds a private key ({0}), which every node that reads it could misuse; publish the public \
+     half alone (ssh-keygen -y -f KEY prints it) and replace the key, or, for a rotation secret \
+     (an object with PublicKey), set allow_private_key = true beside the source"
 )]
 pub struct PrivateKeyFound(pub(super) &'static str);
 

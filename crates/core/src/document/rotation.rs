@@ -8,8 +8,9 @@ use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, described, pr
 use crate::key::{BadLine, Examination, KeyLine};
 
 /// The message for a rotation secret with options in `PublicKey`.
-const NO_OPTIONS: &str = "PublicKey holds options before the key, for which a rotation secret has no place; leave \
-                          `type base64 comment` there, and publish the options in a JSON document of version 1";
+const NO_OPTIONS: &str = "PublicKey holds options before the key, for which a rotation secret has \
+                          no place; leave `type base64 comment` there, and publish the options in \
+                          a JSON document of version 1";
 
 /// The fields that distinguish a rotation secret from a JSON document.
 #[derive(Deserialize)]

@@ -52,9 +52,11 @@ pub(super) fn parse(
                                 None => fault,
                             };
                         is_broken = is_cut(&fault);
-                        if is_broken
-                            || matches!(&fault, BadLine::Mistake(mistake) if *mistake != Mistake::NoKey)
-                        {
+                        let is_mistake = match &fault {
+                            BadLine::Mistake(mistake) => *mistake != Mistake::NoKey,
+                            _ => false,
+                        };
+                        if is_broken || is_mistake {
                             broken_line = Some(line);
                         }
                         let reason = described(fault);

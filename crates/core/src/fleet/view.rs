@@ -263,7 +263,8 @@ impl Fleet {
         }
         if self.sets.groups() > 1 {
             remarks.push(format!(
-                "{} key sets are followed here: behind means not the newest of one's own; --document names one for all",
+                "{} key sets are followed here: behind means not the newest of one's own; \
+                 --document names one for all",
                 self.sets.groups()
             ));
         }
@@ -274,7 +275,9 @@ impl Fleet {
             .count();
         if unnumbered > 1 {
             remarks.push(
-                "key sets without a serial have no order: --document DIGEST tells who has not the right one".to_owned(),
+                "key sets without a serial have no order: --document DIGEST tells who has not the \
+                 right one"
+                    .to_owned(),
             );
         }
         remarks

@@ -81,8 +81,8 @@ pub enum BadBlob {
     Dsa,
     /// A certificate instead of a key.
     #[error(
-        "{0} is a certificate, not a key; publish the key itself (FILE.pub, not FILE-cert.pub), or let sshd trust its CA \
-         with TrustedUserCAKeys"
+        "{0} is a certificate, not a key; publish the key itself (FILE.pub, not FILE-cert.pub), or \
+         let sshd trust its CA with TrustedUserCAKeys"
     )]
     Certificate(String),
     /// The name of a signature algorithm instead of the key's type.
@@ -111,7 +111,8 @@ pub enum BadBlob {
     },
     /// The blob encodes a valid key, but not in canonical form.
     #[error(
-        "the key's bytes are not in canonical form; publish it as `ssh-keygen -e`/`-i` or `ssh-add -L` print it"
+        "the key's bytes are not in canonical form; publish it as `ssh-keygen -e`/`-i` or `ssh-add \
+         -L` print it"
     )]
     NotCanonical,
 }
@@ -274,7 +275,8 @@ impl Hash for Fingerprint {
 /// Why a text is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is not a fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it"
+    "{0:?} is not a fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints \
+     it"
 )]
 pub struct BadFingerprint(String);
 

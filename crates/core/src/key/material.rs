@@ -26,7 +26,8 @@ pub enum Weakness {
     SmallOrder,
     /// The base point itself, or its negative.
     #[error(
-        "its point is the curve's base point, so that its private key is 1 and anybody can sign for it"
+        "its point is the curve's base point, so that its private key is 1 and anybody can sign \
+         for it"
     )]
     BasePoint,
     /// Not the one encoding that RFC 8032 has for each point.
@@ -58,7 +59,8 @@ pub enum Weakness {
     Prime,
     /// Fermat's method finds them at once.
     #[error(
-        "the two primes of its RSA modulus are close together, so that anybody can find them and sign for it"
+        "the two primes of its RSA modulus are close together, so that anybody can find them and \
+         sign for it"
     )]
     ClosePrimes,
     /// Everybody can find the shared factor, and with it both private keys.

@@ -13,24 +13,26 @@ use crate::words::{brief, cut, is_deceptive, plain};
 pub enum Mistake {
     /// What puttygen saves and `ssh-keygen -e` prints.
     #[error(
-        "this is a public key in the format of RFC 4716, which PuTTY and ssh.com write and sshd does not read; \
-         convert it with `ssh-keygen -i -f FILE`"
+        "this is a public key in the format of RFC 4716, which PuTTY and ssh.com write and sshd \
+         does not read; convert it with `ssh-keygen -i -f FILE`"
     )]
     Rfc4716,
     /// The format of OpenSSL and of cloud providers.
     #[error(
-        "this is a public key in PEM format, which sshd does not read; convert it with `ssh-keygen -i -m {0} -f FILE`"
+        "this is a public key in PEM format, which sshd does not read; convert it with `ssh-keygen \
+         -i -m {0} -f FILE`"
     )]
     Pem(&'static str),
     /// A certificate for TLS.
     #[error(
-        "this is an X.509 certificate; take its key out with `openssl x509 -in FILE -noout -pubkey`, and convert that \
-         with `ssh-keygen -i -m PKCS8 -f FILE`"
+        "this is an X.509 certificate; take its key out with `openssl x509 -in FILE -noout \
+         -pubkey`, and convert that with `ssh-keygen -i -m PKCS8 -f FILE`"
     )]
     X509,
     /// A PGP key.
     #[error(
-        "this is a PGP block, not an SSH key; `gpg --export-ssh-key` prints the SSH key of a PGP key"
+        "this is a PGP block, not an SSH key; `gpg --export-ssh-key` prints the SSH key of a PGP \
+         key"
     )]
     Pgp,
     /// Only JSON documents are signed.
@@ -40,13 +42,14 @@ pub enum Mistake {
     Signature,
     /// Any other PEM block.
     #[error(
-        "this belongs to a PEM block, not to an SSH key; publish the line that `ssh-keygen -y -f KEY` prints"
+        "this belongs to a PEM block, not to an SSH key; publish the line that `ssh-keygen -y -f \
+         KEY` prints"
     )]
     OtherPem,
     /// A key that an editor or a terminal wrapped.
     #[error(
-        "this looks like a part of a key that was broken over several lines, or like a key of another program; write each \
-         key in one line, as `type base64 comment`"
+        "this looks like a part of a key that was broken over several lines, or like a key of \
+         another program; write each key in one line, as `type base64 comment`"
     )]
     Part,
     /// The base64 without the type.
@@ -54,41 +57,44 @@ pub enum Mistake {
     TypeMissing(String),
     /// After a key that sshd reads; sshd takes the second one for a comment.
     #[error(
-        "a second key ({0}) follows the first one; sshd reads only the first, so write each key in a line or an entry \
-         of its own"
+        "a second key ({0}) follows the first one; sshd reads only the first, so write each key in \
+         a line or an entry of its own"
     )]
     SecondKey(String),
     /// A typographic quote, dash or blank.
     #[error(
-        "{0:?} (U+{1:04X}) is in the options or in the key type, where sshd takes only ASCII: straight quotes, plain \
-         hyphens and blanks"
+        "{0:?} (U+{1:04X}) is in the options or in the key type, where sshd takes only ASCII: \
+         straight quotes, plain hyphens and blanks"
     )]
     NotAscii(char, u32),
     /// A shell word, a number, or a Markdown character.
     #[error(
-        "{0:?} is before the key type and is not an option of sshd; begin the line with the key type, or with options"
+        "{0:?} is before the key type and is not an option of sshd; begin the line with the key \
+         type, or with options"
     )]
     Before(String),
     /// A line from another kind of file.
     #[error(
-        "{0:?} is before the key type, as in known_hosts and allowed_signers; begin the line with the key type, or \
-         with options"
+        "{0:?} is before the key type, as in known_hosts and allowed_signers; begin the line with \
+         the key type, or with options"
     )]
     HostOrPrincipal(String),
     /// A user name that is joined to the key type by a colon.
     #[error(
-        "{0:?} names a user before the key type, as in the metadata of Google Cloud; begin the line with {1}, and name \
-         accounts in a JSON document"
+        "{0:?} names a user before the key type, as in the metadata of Google Cloud; begin the \
+         line with {1}, and name accounts in a JSON document"
     )]
     UserAndType(String, String),
     /// Only numbers: a key of SSH protocol 1.
     #[error(
-        "this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`"
+        "this is a key of SSH protocol 1, which sshd no longer reads; make a new one with \
+         `ssh-keygen -t ed25519`"
     )]
     Ssh1,
     /// What `ssh-keygen -l` prints.
     #[error(
-        "this is a fingerprint, from which no key can be made; publish the line in the key's .pub file"
+        "this is a fingerprint, from which no key can be made; publish the line in the key's .pub \
+         file"
     )]
     Fingerprint,
     /// A type in the spelling of `ssh-keygen -t`.
@@ -96,7 +102,8 @@ pub enum Mistake {
     ShortType(String, String),
     /// A list item of YAML or Markdown.
     #[error(
-        "the line begins with a dash, as a list in YAML does; begin it with the key type, or with options"
+        "the line begins with a dash, as a list in YAML does; begin it with the key type, or with \
+         options"
     )]
     ListItem,
     /// A quote inside a value, which sshd takes for the end of the value.
@@ -107,13 +114,14 @@ pub enum Mistake {
     NoKey,
     /// Neither an option nor a type.
     #[error(
-        "{0:?} is where the key type must be; options have no blanks between them, and a quote inside an option's value \
-         must be written \\\""
+        "{0:?} is where the key type must be; options have no blanks between them, and a quote \
+         inside an option's value must be written \\\""
     )]
     Between(String),
     /// A blank between options; sshd takes what follows it for the key type.
     #[error(
-        "there is a blank between the options; sshd takes it for their end, so write them like restrict,pty"
+        "there is a blank between the options; sshd takes it for their end, so write them like \
+         restrict,pty"
     )]
     BlankInOptions,
 }

@@ -324,7 +324,8 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     match name {
         // As with an invalid pattern, such a key would count but never work.
         "from" if value.split(',').all(|pattern| pattern.starts_with('!')) => Err(
-            "only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else",
+            "only says from where not, by which sshd lets nobody in: add `*` to mean everywhere \
+             else",
         ),
         "from" => value.split(',').try_for_each(check_from),
         "expiry-time" => match Expiry::parse(value) {

@@ -20,8 +20,9 @@ const OPENSSH: &[u8] = b"openssh-key-v1\0";
 pub enum BadPrivateKey {
     /// No private key at all.
     #[error(
-        "there is no private key in it; expected {{\"PrivateKey\": \"...\", \"PublicKey\": \"...\"}}, or a private key as \
-         ssh-keygen writes it"
+        "there is no private key in it; \
+         expected {{\"PrivateKey\": \"...\", \"PublicKey\": \"...\"}}, \
+         or a private key as ssh-keygen writes it"
     )]
     None,
     /// Only the public half.
@@ -29,12 +30,14 @@ pub enum BadPrivateKey {
     Public,
     /// PuTTY's own format.
     #[error(
-        "its private key is in PuTTY's format; convert it (puttygen KEY.ppk -O private-openssh) and put that into the secret"
+        "its private key is in PuTTY's format; convert it (puttygen KEY.ppk -O private-openssh) \
+         and put that into the secret"
     )]
     Putty,
     /// A passphrase. Nobody is there to type it, and the secret already protects the key.
     #[error(
-        "its private key has a passphrase; store it without one (ssh-keygen -p -N '' -f KEY): the secret itself protects it"
+        "its private key has a passphrase; store it without one (ssh-keygen -p -N '' -f KEY): the \
+         secret itself protects it"
     )]
     Passphrase,
     /// The END line or the base64 is damaged or missing.

@@ -119,12 +119,12 @@ fn reason(subject: &str, remedy: &str, least: Version, sshd: Option<Version>) ->
     let (major, minor) = least;
     match sshd {
         Some((has, has_minor)) => format!(
-            "{subject} {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which would ignore the \
-             line; upgrade it, or {remedy}"
+            "{subject} {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which \
+             would ignore the line; upgrade it, or {remedy}"
         ),
         None => format!(
-            "{subject} {major}.{minor}, and the version of the sshd installed here is not known; it is installed \
-             when `sshd -V` answers"
+            "{subject} {major}.{minor}, and the version of the sshd installed here is not known; \
+             it is installed when `sshd -V` answers"
         ),
     }
 }

@@ -159,8 +159,8 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
         warnings.push(match has.len() {
             0 => format!("{who}: all of its keys go ({})", counted(had.len(), "key")),
             _ => format!(
-                "{who}: all of its keys are replaced at once ({} by {}); whose new key does not work is locked out: \
-                 publish both for a while",
+                "{who}: all of its keys are replaced at once ({} by {}); whose new key does not \
+                 work is locked out: publish both for a while",
                 had.len(),
                 has.len()
             ),
@@ -182,8 +182,9 @@ pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
         };
         let key = line(keys);
         warnings.push(format!(
-            "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: anyone who stole it can \
-             log in again; put it back into `revoked`, or publish another key"
+            "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the \
+             keys: anyone who stole it can log in again; put it back into `revoked`, or publish \
+             another key"
         ));
     }
     if let Some(first) = open.first() {
@@ -193,8 +194,8 @@ pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
             String::new()
         };
         warnings.push(format!(
-            "{first}{more} left `revoked`: nodes no longer remove the key from lines that others write; keep it there for \
-             as long as some copy of it may be left"
+            "{first}{more} left `revoked`: nodes no longer remove the key from lines that others \
+             write; keep it there for as long as some copy of it may be left"
         ));
     }
     warnings

@@ -95,8 +95,8 @@ pub fn faults(
     let most = counts.max().unwrap_or(0);
     if most < min_keys {
         faults.push(format!(
-            "it has {} in force, [policy] min_keys asks for {min_keys}: nodes would refuse it; publish more, or lower \
-             min_keys there",
+            "it has {} in force, [policy] min_keys asks for {min_keys}: nodes would refuse it; \
+             publish more, or lower min_keys there",
             counted(most, "key")
         ));
     }
@@ -115,7 +115,8 @@ pub fn warnings(
     let mut warnings = Vec::new();
     if form == Form::Json && document.serial.is_none() {
         warnings.push(
-            "it has no serial: nodes cannot tell an old document from a new one; `authkeysctl publish` gives it one"
+            "it has no serial: nodes cannot tell an old document from a new one; `authkeysctl \
+             publish` gives it one"
                 .to_owned(),
         );
     }
@@ -127,7 +128,9 @@ pub fn warnings(
             ));
         }
         None if signed => warnings.push(
-            "it has no `expires`: who can write to the bucket could keep a newer one from the nodes, unseen".to_owned(),
+            "it has no `expires`: who can write to the bucket could keep a newer one from the \
+             nodes, unseen"
+                .to_owned(),
         ),
         _ => {}
     }
@@ -171,7 +174,8 @@ fn windows(keys: &[JudgedKey<'_>], now: Timestamp) -> Vec<String> {
 }
 
 fn local_times(keys: &[JudgedKey<'_>]) -> Vec<String> {
-    let text = "its expiry-time has no Z, so that it means each node's local time; use not_after, or add the Z";
+    let text = "its expiry-time has no Z, so that it means each node's local time; use not_after, \
+                or add the Z";
     let mut messages = Vec::new();
     for JudgedKey { key, .. } in keys {
         let expiries = key.line.options.clone().take_expiries();
@@ -230,8 +234,8 @@ fn several_lines(keys: &[JudgedKey<'_>]) -> Vec<String> {
             ));
         } else if beside.next().is_some() {
             messages.push(format!(
-                "{}: it is listed twice for one account, on different terms: both lines are installed, and sshd takes the \
-                 first whose `from=` matches",
+                "{}: it is listed twice for one account, on different terms: both lines are \
+                 installed, and sshd takes the first whose `from=` matches",
                 name(judged.key)
             ));
         }
@@ -296,8 +300,8 @@ fn old_servers(keys: &[JudgedKey<'_>]) -> Vec<String> {
         let mut lines = keys.iter().map(|judged| &judged.key.line);
         if lines.any(|line| line.options.has(option)) {
             messages.push(format!(
-                "option {option}: an sshd before OpenSSH {major}.{minor} ignores the whole line, and a node that has one leaves \
-                 it out"
+                "option {option}: an sshd before OpenSSH {major}.{minor} ignores the whole line, \
+                 and a node that has one leaves it out"
             ));
         }
     }
@@ -305,8 +309,8 @@ fn old_servers(keys: &[JudgedKey<'_>]) -> Vec<String> {
     for kind in kinds.collect::<BTreeSet<&str>>() {
         if let Some((major, minor)) = since(kind) {
             messages.push(format!(
-                "keys of type {kind}: an sshd before OpenSSH {major}.{minor} ignores the line, and a node that has one \
-                 leaves them out"
+                "keys of type {kind}: an sshd before OpenSSH {major}.{minor} ignores the line, and \
+                 a node that has one leaves them out"
             ));
         }
     }

@@ -36,13 +36,14 @@ pub enum Window {
 pub enum NotAdmitted {
     /// The key set revokes it.
     #[error(
-        "the new key {0} is in `revoked` there; `authkeysctl rotate --abort` discards it, then rotate again"
+        "the new key {0} is in `revoked` there; `authkeysctl rotate --abort` discards it, then \
+         rotate again"
     )]
     Revoked(Fingerprint),
     /// The terms of its entry are not known.
     #[error(
-        "the secret's current key {0} is not in the key set there: check the target, or say with --accounts and --option \
-         which accounts and options the two keys get"
+        "the secret's current key {0} is not in the key set there: check the target, or say with \
+         --accounts and --option which accounts and options the two keys get"
     )]
     Terms(Fingerprint),
     /// The previous rotation has not ended.

@@ -51,12 +51,20 @@ fn is_id(word: &str) -> bool {
         None => false,
     };
     let bare: String = lower.chars().filter(|c| *c != '-').collect();
+    let is_secret = digits > 1
+        && letters > 1
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+=".contains(&b));
+    let is_code = digits > 0
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     lower.contains("arn:")
         || lower.starts_with("sha256:")
         || is_resource
         || bare.len() >= LONG && is_hex(&bare)
-        || word.len() >= LONG && digits > 1 && letters > 1 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=".contains(&b))
-        || word.len() >= LONG && digits > 0 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        || word.len() >= LONG && (is_secret || is_code)
         // An account number inside a longer word.
         || lower.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() == 12)
 }

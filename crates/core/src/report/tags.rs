@@ -112,17 +112,17 @@ impl TagNames {
                 None => format!("{text:?}"),
             };
             warnings.push(format!(
-                "[report] {setting} = {text:?}: EC2 refuses {what} in a tag's key while the instance shows its tags in the \
-                 metadata service, and refuses to switch that on while such a tag exists; use ASCII letters, digits and \
-                 {METADATA_SIGNS}"
+                "[report] {setting} = {text:?}: EC2 refuses {what} in a tag's key while the \
+                 instance shows its tags in the metadata service, and refuses to switch that on \
+                 while such a tag exists; use ASCII letters, digits and {METADATA_SIGNS}"
             ));
         }
         let names = self.all();
         let mut lengths = names.iter().map(|name| name.chars().count());
         if let Some(long) = lengths.find(|length| *length > SAFE_KEY) {
             warnings.push(format!(
-                "[report] tag_prefix or key_name_tag makes a tag's key of {long} characters, and EC2 may refuse more than \
-                 {SAFE_KEY}; use a shorter one"
+                "[report] tag_prefix or key_name_tag makes a tag's key of {long} characters, and \
+                 EC2 may refuse more than {SAFE_KEY}; use a shorter one"
             ));
         }
         warnings

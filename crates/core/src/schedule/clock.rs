@@ -31,9 +31,10 @@ impl Clock {
     pub fn fault(self) -> Option<String> {
         self.is_wrong().then(|| {
             format!(
-                "the clock says {}, but it has been {} already: no key's window opens or closes until that is right; \
-                 set the clock (chrony, systemd-timesyncd), or if it was ahead before and is right now, look at what is \
-                 published and run `authkeysd sync --accept-rollback`, which forgets the serials, too",
+                "the clock says {}, but it has been {} already: no key's window opens or closes \
+                 until that is right; set the clock (chrony, systemd-timesyncd), or if it was \
+                 ahead before and is right now, look at what is published and run `authkeysd sync \
+                 --accept-rollback`, which forgets the serials, too",
                 self.wall, self.earliest
             )
         })

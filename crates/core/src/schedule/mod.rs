@@ -65,7 +65,8 @@ impl Schedule {
         match text.parse::<SignedDuration>() {
             Ok(interval) if interval >= SignedDuration::from_secs(1) => Ok(Self::Every(interval)),
             _ => Err(format!(
-                "{text:?} is neither an interval from \"1s\" up nor a six-field cron expression such as \"0 */5 * * * *\""
+                "{text:?} is neither an interval from \"1s\" up nor a six-field cron expression \
+                 such as \"0 */5 * * * *\""
             )),
         }
     }

@@ -45,12 +45,14 @@ pub struct Mark {
 pub enum Distrust {
     /// Not signed.
     #[error(
-        "it is not signed, and [trust] allowed_signers asks for a signature; sign it (`ssh-keygen -Y sign -n {NAMESPACE}`) and publish it together with its signature"
+        "it is not signed, and [trust] allowed_signers asks for a signature; sign it (`ssh-keygen \
+         -Y sign -n {NAMESPACE}`) and publish it together with its signature"
     )]
     Unsigned,
     /// A form that cannot be signed.
     #[error(
-        "{0} cannot be signed, and [trust] allowed_signers asks for a signature; publish the key set as JSON, signed"
+        "{0} cannot be signed, and [trust] allowed_signers asks for a signature; publish the key \
+         set as JSON, signed"
     )]
     Unsignable(&'static str),
     /// The signature is invalid, or its signer is not allowed.
@@ -59,12 +61,14 @@ pub enum Distrust {
     /// Signed, but without a serial. A signature is valid forever, so an old document could be
     /// published again.
     #[error(
-        "it is signed but has no serial, and could be put back when it is old; publish it with a `serial`, signed"
+        "it is signed but has no serial, and could be put back when it is old; publish it with a \
+         `serial`, signed"
     )]
     SerialNeeded,
     /// A document for staging must not be accepted in production.
     #[error(
-        "its audience is {theirs}, this node's [trust] audience is {ours}; publish the document that is meant for this node, or correct the configuration"
+        "its audience is {theirs}, this node's [trust] audience is {ours}; publish the document \
+         that is meant for this node, or correct the configuration"
     )]
     Audience {
         /// The document's.
@@ -74,7 +78,8 @@ pub enum Distrust {
     },
     /// A replay, or a publisher that lost track of its serials.
     #[error(
-        "its serial {serial} is lower than {seen}, the highest accepted; publish with a higher serial, or run `authkeysd sync --accept-rollback` to go back on purpose"
+        "its serial {serial} is lower than {seen}, the highest accepted; publish with a higher \
+         serial, or run `authkeysd sync --accept-rollback` to go back on purpose"
     )]
     Rollback {
         /// The document's.
@@ -84,12 +89,14 @@ pub enum Distrust {
     },
     /// Two publishers used the same serial, or the document is forged.
     #[error(
-        "its serial {0} was seen with another content; publish with a higher serial, or run `authkeysd sync --accept-rollback`"
+        "its serial {0} was seen with another content; publish with a higher serial, or run \
+         `authkeysd sync --accept-rollback`"
     )]
     SameSerial(Serial),
     /// Without a serial, the order of documents would be lost.
     #[error(
-        "it has no serial, but one with serial {0} was accepted before; publish with a higher serial, or run `authkeysd sync --accept-rollback`"
+        "it has no serial, but one with serial {0} was accepted before; publish with a higher \
+         serial, or run `authkeysd sync --accept-rollback`"
     )]
     NoSerial(Serial),
 }

@@ -46,7 +46,8 @@ pub enum BadSignature {
     Namespace(String),
     /// Made over other bytes, or with another key than it names.
     #[error(
-        "its signature does not fit: not one byte may change after signing, line ends included; sign it again as it is to be published"
+        "its signature does not fit: not one byte may change after signing, line ends included; \
+         sign it again as it is to be published"
     )]
     Wrong,
     /// The signature is valid, but its signer is not allowed. This is not the `source()` of the

@@ -74,7 +74,8 @@ pub enum NotAllowed {
     Unknown(Fingerprint),
     /// The signer may sign only for other namespaces.
     #[error(
-        "its signer {0} may not sign for the namespace {NAMESPACE} (namespaces= in [trust] allowed_signers)"
+        "its signer {0} may not sign for the namespace {NAMESPACE} (namespaces= in [trust] \
+         allowed_signers)"
     )]
     Namespace(String),
     /// The signer is not one of the required principals.
@@ -136,10 +137,13 @@ impl Signers {
         };
         if faults.is_empty() && !signers.list.iter().any(|signer| signers.counts(signer)) {
             let message = if signers.list.is_empty() {
-                "it names no signer; write a line `PRINCIPAL namespaces=\"authkeysd\" KEY-TYPE BASE64`".to_owned()
+                "it names no signer; write a line `PRINCIPAL namespaces=\"authkeysd\" KEY-TYPE \
+                 BASE64`"
+                    .to_owned()
             } else {
                 format!(
-                    "none of its signers may sign here; look at [trust] principals, and at namespaces= ({NAMESPACE})"
+                    "none of its signers may sign here; look at [trust] principals, and at \
+                     namespaces= ({NAMESPACE})"
                 )
             };
             faults.push(SignersFault { line: 0, message });
@@ -375,7 +379,8 @@ fn read_key(text: &str, min_rsa_bits: usize) -> Result<KeyBlob, String> {
     }
     if key.rsa_bits().is_some_and(|bits| bits > MAX_RSA_BITS) {
         return Err(format!(
-            "signatures of RSA keys of more than {MAX_RSA_BITS} bits are not supported: use another key"
+            "signatures of RSA keys of more than {MAX_RSA_BITS} bits are not supported: use \
+             another key"
         ));
     }
     Ok(key)

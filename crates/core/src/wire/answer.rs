@@ -134,7 +134,8 @@ fn unfit(subject: &impl Display) -> FetchError {
         code: None,
         class: Class::Transient,
         message: format!("{subject}: authkeysd-fetch gave an answer that does not fit the request"),
-        remedy: "the versions of authkeysd and authkeysd-fetch must be the same: install the package again, and restart both"
+        remedy: "the versions of authkeysd and authkeysd-fetch must be the same: install the \
+                 package again, and restart both"
             .to_owned(),
     }
 }

@@ -12,7 +12,9 @@ const A: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh a";
 const B: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8ezWk7rjXbeTGoJyq2RDGqBpgPYzRbLhBYKQnFlNNn b";
-const SK: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgohAAAABHNzaDo= sk";
+const SK: &str = "sk-ssh-ed25519@openssh.com \
+                  AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgohAAAABHNzaDo= \
+                  sk";
 
 fn parse(text: &str) -> Document {
     let line = LineRules {

@@ -164,8 +164,8 @@ fn one_nudge_is_spread_and_soon_and_leaves_no_herd_behind() {
         let peak = seen.busiest(PUBLISHED, PUBLISHED + 40);
         let after = seen.busiest(PUBLISHED + 40, PUBLISHED + 340);
         println!(
-            "every {:#}, spread {:#}: median {median:#}, the last {longest:#}; at most {peak} requests a second, \
-             usually {usual}, later {after}",
+            "every {:#}, spread {:#}: median {median:#}, the last {longest:#}; at most {peak} \
+             requests a second, usually {usual}, later {after}",
             nudge.every, nudge.spread
         );
         assert!(f64::from(peak) < f64::from(most) * 1.1 + f64::from(usual));
@@ -197,7 +197,8 @@ fn a_tagger_without_end_causes_each_node_one_fetch_in_five_seconds() {
     }
     let mean: u32 = seen.rate[350..390].iter().sum();
     println!(
-        "a hostile tagger: at most {most} fetches of a node in 60 s, {} requests a second in the mean, at most {}",
+        "a hostile tagger: at most {most} fetches of a node in 60 s, {} requests a second in the \
+         mean, at most {}",
         mean / 40,
         seen.busiest(PUBLISHED + 5, PUBLISHED + 60)
     );

@@ -171,7 +171,8 @@ impl Waiting {
         self.selection.check(begins)?;
         if !self.selection.filter.is_empty() && !self.wait && !self.nudge {
             return Err(
-                "--filter says which nodes to wait for or to nudge, and --wait and --nudge are missing"
+                "--filter says which nodes to wait for or to nudge, and --wait and --nudge are \
+                 missing"
                     .to_owned(),
             );
         }
@@ -429,7 +430,8 @@ fn no_node(selection: &Selection, scope: &Scope) -> String {
         ),
         (_, []) => format!("no instance is running {region}; check the region and the account"),
         (_, filters) => format!(
-            "no running instance {region} matches {}; check the filters, the region and the account",
+            "no running instance {region} matches {}; check the filters, the region and the \
+             account",
             Filter::shown(filters)
         ),
     }

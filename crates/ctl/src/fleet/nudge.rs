@@ -92,7 +92,8 @@ fn counted(nodes: usize) -> String {
 
 fn warn(fault: &str) -> Option<String> {
     complain(&format!(
-        "warning: the key set is published; without a nudge nodes fetch it by their schedule: {fault}"
+        "warning: the key set is published; without a nudge nodes fetch it by their schedule: \
+         {fault}"
     ));
     None
 }

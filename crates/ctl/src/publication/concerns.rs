@@ -52,19 +52,21 @@ fn begun_again(before: &Before, given: Option<Serial>, takes: Option<Serial>) ->
         Earlier::Version(_) if before.serial.is_some() && given > before.serial => None,
         Earlier::Version(last) => Some(match before.serial {
             Some(serial) => format!(
-                "it was deleted there: its last version ({}) had the serial {serial}, and nodes refuse that and lower ones; \
-                 {takes}. If some node had a higher one, give the document a `serial` above that",
+                "it was deleted there: its last version ({}) had the serial {serial}, and nodes \
+                 refuse that and lower ones; {takes}. If some node had a higher one, give the \
+                 document a `serial` above that",
                 last.version.label
             ),
             None => format!(
-                "it was deleted there: its last version ({}) had no serial; {takes}. If nodes ever had one from there, \
-                 give the document a `serial` above their highest",
+                "it was deleted there: its last version ({}) had no serial; {takes}. If nodes ever \
+                 had one from there, give the document a `serial` above their highest",
                 last.version.label
             ),
         }),
         Earlier::Unreadable => Some(format!(
-            "it was deleted there, and what serial it had cannot be read: nodes refuse that and lower ones, and {takes}; \
-             give the document a `serial` above the highest that `authkeysctl fleet` shows"
+            "it was deleted there, and what serial it had cannot be read: nodes refuse that and \
+             lower ones, and {takes}; give the document a `serial` above the highest that \
+             `authkeysctl fleet` shows"
         )),
         Earlier::Unknown => None,
     }

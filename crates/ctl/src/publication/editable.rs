@@ -68,7 +68,10 @@ impl Editable {
                 );
             }
             Form::Text if text == TextForm::Refuse => {
-                return Err("it is authorized_keys text, which cannot be edited; --json converts it to JSON".to_owned());
+                return Err(
+                    "it is authorized_keys text, which cannot be edited; --json converts it to JSON"
+                        .to_owned(),
+                );
             }
             Form::Text => {
                 for bad in &document.left_out {
@@ -90,12 +93,19 @@ impl Editable {
                 if envelope.signature.is_some() {
                     if publisher.sign().is_none() {
                         return Err(
-                            "it is signed, and an edit needs a new signature: name the key with --sign".to_owned()
+                            "it is signed, and an edit needs a new signature: name the key with \
+                             --sign"
+                                .to_owned(),
                         );
                     }
-                    concerns.extend(publisher.judge.distrust(document, bytes, clock()).map(|why| {
-                        format!("its signature cannot be trusted ({why}), and signing it again vouches for all of its content")
-                    }));
+                    concerns.extend(publisher.judge.distrust(document, bytes, clock()).map(
+                        |why| {
+                            format!(
+                                "its signature cannot be trusted ({why}), and signing it again \
+                                 vouches for all of its content"
+                            )
+                        },
+                    ));
                 }
                 envelope.payload.to_vec()
             }

@@ -61,7 +61,8 @@ pub(super) async fn write(
                 None => String::new(),
             };
             complain(&format!(
-                "{target}: somebody else published meanwhile{what}; nothing was overwritten: look at it, then publish again"
+                "{target}: somebody else published meanwhile{what}; nothing was overwritten: look \
+                 at it, then publish again"
             ));
             return Err(Exit::Failed);
         }
@@ -71,8 +72,9 @@ pub(super) async fn write(
                 _ => "nothing".to_owned(),
             };
             complain(&format!(
-                "{target}: an attempt to write got no answer, and {what} is there now: somebody else published meanwhile, \
-                 before us or over what we wrote; look at it and at the version before it, then publish again"
+                "{target}: an attempt to write got no answer, and {what} is there now: somebody \
+                 else published meanwhile, before us or over what we wrote; look at it and at the \
+                 version before it, then publish again"
             ));
             return Err(Exit::Failed);
         }
@@ -98,21 +100,22 @@ pub(super) async fn write(
                 }
                 if serial.is_none() || serial <= draft.document.serial {
                     complain(&format!(
-                        "{target}: version {version} was written, but {what} is there now: somebody else wrote over it; \
-                         look at both, then publish again"
+                        "{target}: version {version} was written, but {what} is there now: \
+                         somebody else wrote over it; look at both, then publish again"
                     ));
                     return Err(Exit::Failed);
                 }
                 complain(&format!(
-                    "{target}: version {version} was written, and {what} of somebody else followed at once"
+                    "{target}: version {version} was written, and {what} of somebody else followed \
+                     at once"
                 ));
             }
         },
     }
     if let Some(overwrote) = overwrote {
         complain(&format!(
-            "{target}: somebody else's version {overwrote} was overwritten by ours: no condition of the service prevented \
-             it; look at both ({}), then publish again",
+            "{target}: somebody else's version {overwrote} was overwritten by ours: no condition \
+             of the service prevented it; look at both ({}), then publish again",
             target.lookup(overwrote)
         ));
         return Err(Exit::Failed);

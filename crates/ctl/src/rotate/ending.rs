@@ -31,8 +31,8 @@ impl<W: World> Engine<'_, W> {
             Window::Open | Window::Absent => {
                 if window(&key_set.document, &current.key.fingerprint()) != Window::Open {
                     return Err(Halt::failed(format!(
-                        "{}: the current key {} is not in the key set without an end, so the old one is left as it is; grant \
-                         the current key, then run rotate again",
+                        "{}: the current key {} is not in the key set without an end, so the old \
+                         one is left as it is; grant the current key, then run rotate again",
                         self.plan.target,
                         current.key.fingerprint()
                     )));
@@ -85,8 +85,8 @@ impl<W: World> Engine<'_, W> {
         let silent = self.silent();
         if open.is_empty() && !self.may_miss(silent) {
             return Err(Halt::failed(format!(
-                "the old key {old} is over, but {silent} of {} nodes gave no answer to a login with it; repair them and run \
-                 rotate again",
+                "the old key {old} is over, but {silent} of {} nodes gave no answer to a login \
+                 with it; repair them and run rotate again",
                 nodes.len()
             )));
         }
@@ -101,8 +101,8 @@ impl<W: World> Engine<'_, W> {
         }
         if !open.is_empty() {
             return Err(Halt::failed(format!(
-                "the old key {old} is revoked, and still accepted by {}: look there for another file that sshd reads \
-                 (`authkeysd check`)",
+                "the old key {old} is revoked, and still accepted by {}: look there for another \
+                 file that sshd reads (`authkeysd check`)",
                 open.join(", ")
             )));
         }
@@ -156,7 +156,8 @@ impl<W: World> Engine<'_, W> {
         let held = self.held().await?;
         let Some(version) = held.pending_version().map(str::to_owned) else {
             return Err(Halt::failed(format!(
-                "there is nothing to abort: {} has no pending key. After `finish` a rotation can only go on",
+                "there is nothing to abort: {} has no pending key. After `finish` a rotation can \
+                 only go on",
                 self.plan.secret
             )));
         };
@@ -177,7 +178,8 @@ impl<W: World> Engine<'_, W> {
         }
         if self.held().await?.current_version.as_deref() == Some(&version) {
             return Err(Halt::failed(format!(
-                "{}: another run promoted the pending key at the same time; run rotate to go on with it",
+                "{}: another run promoted the pending key at the same time; run rotate to go on \
+                 with it",
                 self.plan.secret
             )));
         }

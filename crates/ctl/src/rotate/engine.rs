@@ -178,7 +178,8 @@ impl<'a, W: World> Engine<'a, W> {
                 Ok(())
             }
             _ => Err(Halt::failed(format!(
-                "another rotation of {secret} began at the same time; this one stops. Run it again if the other one stops too"
+                "another rotation of {secret} began at the same time; this one stops. Run it again \
+                 if the other one stops too"
             ))),
         }
     }
@@ -201,7 +202,8 @@ impl<'a, W: World> Engine<'a, W> {
             }
         }
         Err(Halt::failed(format!(
-            "{} has {MOST_TOKENS} aborted versions; wait a day until Secrets Manager has deleted them",
+            "{} has {MOST_TOKENS} aborted versions; wait a day until Secrets Manager has deleted \
+             them",
             self.plan.secret
         )))
     }
@@ -272,8 +274,8 @@ impl<'a, W: World> Engine<'a, W> {
             return Ok(key_set);
         }
         Err(Halt::failed(format!(
-            "{}: somebody took the new key {} out of the key set, or changed its entry; run rotate again to put it back, \
-             or --abort",
+            "{}: somebody took the new key {} out of the key set, or changed its entry; run rotate \
+             again to put it back, or --abort",
             self.plan.target, pending.key
         )))
     }
@@ -288,7 +290,8 @@ impl<'a, W: World> Engine<'a, W> {
         self.arrival = arrival;
         if missing > self.plan.allowance.of(all) {
             return Err(Halt::failed(format!(
-                "{} of {all} nodes have {titled}; missing: {named}. Repair them and run rotate again: it goes on from here",
+                "{} of {all} nodes have {titled}; missing: {named}. Repair them and run rotate \
+                 again: it goes on from here",
                 all - missing
             )));
         }
@@ -296,7 +299,8 @@ impl<'a, W: World> Engine<'a, W> {
             0 if all == 1 => format!("the one node reports {titled}"),
             0 => format!("{} report {titled}", all_nodes(all)),
             _ => format!(
-                "{} of {all} nodes report {titled}; missing, which --allow-missing accepts: {named}",
+                "{} of {all} nodes report {titled}; missing, which --allow-missing accepts: \
+                 {named}",
                 all - missing
             ),
         })
@@ -332,7 +336,8 @@ impl<'a, W: World> Engine<'a, W> {
                 self.world.make_current(old, Some(&pending.version)).await?;
             }
             return Err(Halt::failed(format!(
-                "{}: somebody took the new key {} out of the key set at the last moment, and AWSCURRENT is back on the old one",
+                "{}: somebody took the new key {} out of the key set at the last moment, and \
+                 AWSCURRENT is back on the old one",
                 self.plan.target, pending.key
             )));
         }
@@ -355,7 +360,8 @@ impl<'a, W: World> Engine<'a, W> {
     pub(super) fn pending<'h>(&self, held: &'h SecretContent) -> Result<&'h Holder, Halt> {
         held.pending.as_ref().ok_or_else(|| {
             Halt::failed(format!(
-                "{}: the pending key is gone: another run finished or aborted this rotation meanwhile",
+                "{}: the pending key is gone: another run finished or aborted this rotation \
+                 meanwhile",
                 self.plan.secret
             ))
         })
@@ -369,7 +375,8 @@ pub(super) fn key_type_of(plan: &RotationPlan, held: &SecretContent) -> Result<P
         (None, None) => Ok(PairKeyType::Ed25519),
         (None, Some(current)) => PairKeyType::of(&current.line).ok_or_else(|| {
             Halt::failed(format!(
-                "the current key is {}, a type that rotate does not make; choose another with --key-type",
+                "the current key is {}, a type that rotate does not make; choose another with \
+                 --key-type",
                 current.line.key.kind()
             ))
         }),

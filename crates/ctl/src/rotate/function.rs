@@ -58,7 +58,8 @@ impl Step {
             "testSecret" => Ok(Self::Test),
             "finishSecret" => Ok(Self::Finish),
             other => Err(format!(
-                "unknown step {other:?}; expected createSecret, setSecret, testSecret or finishSecret"
+                "unknown step {other:?}; expected createSecret, setSecret, testSecret or \
+                 finishSecret"
             )),
         }
     }

@@ -61,7 +61,13 @@ pub(super) struct Options {
     #[arg(long, value_name = "PORT", default_value_t = 22)]
     port: u16,
     /// Which address of an instance to log in at: private, public or dns
-    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, default_value_t = AddressKind::Private)]
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        hide_possible_values = true,
+        default_value_t = AddressKind::Private
+    )]
     address: AddressKind,
     /// Log in to at most this many nodes, chosen at random
     #[arg(long, value_name = "N", value_parser = sample)]

@@ -20,7 +20,8 @@ const RSA: &str = "rsa-sha2-512";
 pub(super) enum Unusable {
     /// Not in a supported format.
     #[error(
-        "its PrivateKey is not a key that can be read; expected OpenSSH's format, or PEM of an RSA key"
+        "its PrivateKey is not a key that can be read; expected OpenSSH's format, or PEM of an RSA \
+         key"
     )]
     Format,
     /// It has a passphrase, and nobody can be asked for it.

@@ -123,8 +123,8 @@ impl World for Real<'_> {
         {
             let target = &self.publisher.target;
             return Err(Halt::failed(format!(
-                "{target}: it is authorized_keys text, in which no key can have an end; convert it first with `authkeysctl \
-                 grant {target} KEY --json`"
+                "{target}: it is authorized_keys text, in which no key can have an end; convert it \
+                 first with `authkeysctl grant {target} KEY --json`"
             )));
         }
         let editable = Editable::published(&self.publisher, &before, TextForm::Refuse);

@@ -46,8 +46,8 @@ impl<W: World> Engine<'_, W> {
         self.logins = logins;
         if is_refused || !self.may_miss(bad.len()) {
             return Err(Halt::failed(format!(
-                "the new key {} was accepted by {accepted} of {tried} nodes; not by {}. Nothing was promoted: repair them and \
-                 run rotate again, or --abort",
+                "the new key {} was accepted by {accepted} of {tried} nodes; not by {}. Nothing \
+                 was promoted: repair them and run rotate again, or --abort",
                 pending.key,
                 named(&bad)
             )));

@@ -89,7 +89,8 @@ impl AgentGuard {
         if let Err(fault) = made {
             let directory = self.directory.display();
             return refused(format!(
-                "cannot make the temporary directory {directory}: {fault}; free some space, or set TMPDIR"
+                "cannot make the temporary directory {directory}: {fault}; free some space, or set \
+                 TMPDIR"
             ));
         }
         let fault = match std::env::current_exe() {

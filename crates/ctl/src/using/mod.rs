@@ -27,11 +27,13 @@ mod keys;
 mod wiping;
 
 /// The end of the help text of both commands.
-pub(super) const NOTES: &str = "\
-The key goes through a pipe into an ssh-agent that only this command can use and that ends with it. ssh, scp and sftp \
-offer no other key: neither another agent's, nor ~/.ssh/id_*, nor one that ssh_config names. Without --stage the key of \
-AWSCURRENT is offered first and that of AWSPREVIOUS second, so that a rotation shuts nobody out. The exit status is the \
-command's; what fails before it starts has those of authkeysctl.";
+pub(super) const NOTES: &str = "The key goes through a pipe into an ssh-agent that only this \
+                                command can use and that ends with it. ssh, scp and sftp offer no \
+                                other key: neither another agent's, nor ~/.ssh/id_*, nor one that \
+                                ssh_config names. Without --stage the key of AWSCURRENT is offered \
+                                first and that of AWSPREVIOUS second, so that a rotation shuts \
+                                nobody out. The exit status is the command's; what fails before it \
+                                starts has those of authkeysctl.";
 
 /// Which key.
 #[derive(Debug, Args)]

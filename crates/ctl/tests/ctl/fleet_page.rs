@@ -40,7 +40,8 @@ const ROWS: &str = "document.querySelectorAll('tbody tr:not(.blank)').length";
 /// How many squares are drawn.
 const SQUARES: &str = "document.querySelectorAll('.nodes a').length";
 /// When the browser has drawn twice, what came into the window is there.
-const DRAWN: &str = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))";
+const DRAWN: &str = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => \
+                     setTimeout(done, 50))))";
 /// The window's part of the list: how many rows are drawn, whether something is missing in the
 /// window, the rows at its edges by their numbers, and the number of all.
 const WINDOW: &str = "(() => {
@@ -81,7 +82,8 @@ fn few_rows(browser: &mut Browser) -> Rows {
 
 fn typed(text: &str) -> String {
     format!(
-        "{{ const input = document.querySelector('input'); input.value = '{text}'; input.dispatchEvent(new Event('input')); }}"
+        "{{ const input = document.querySelector('input'); input.value = '{text}'; \
+         input.dispatchEvent(new Event('input')); }}"
     )
 }
 
@@ -284,8 +286,8 @@ fn fifty_thousand_nodes_are_scrolled_and_filtered_and_few_rows_are_drawn() {
     // Through the whole list: what is in the window is always drawn, and the rest is not.
     for part in 1..=10 {
         browser.value(&format!(
-            "{{ const list = document.querySelector('table').getBoundingClientRect(); \
-               scrollTo(0, scrollY + list.top + list.height * {part} / 10 - innerHeight); }}"
+            "{{ const list = document.querySelector('table').getBoundingClientRect(); scrollTo(0, \
+             scrollY + list.top + list.height * {part} / 10 - innerHeight); }}"
         ));
         let rows = few_rows(&mut browser);
         let expected = 5_000 * part;

@@ -81,7 +81,8 @@ fn call(
     let mut stream = TcpStream::connect(&address).unwrap();
     // moto tells the service from the credential's scope; it does not check the signature.
     let scope = format!(
-        "AWS4-HMAC-SHA256 Credential=moto/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, Signature=0"
+        "AWS4-HMAC-SHA256 Credential=moto/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, \
+         Signature=0"
     );
     let length = body.len();
     write!(

@@ -445,8 +445,8 @@ fn three_publishers_at_once_lose_nothing_unseen_and_nodes_install_what_the_model
     let counters = [count.published, count.lost, count.same, count.unanswered];
     let [published, lost, same, unanswered] = counters.map(AtomicUsize::into_inner);
     println!(
-        "{SEQUENCES} sequences: {published} publications, {lost} lost races, {same} that found their own bytes, \
-         {unanswered} without an answer, in {:?}",
+        "{SEQUENCES} sequences: {published} publications, {lost} lost races, {same} that found \
+         their own bytes, {unanswered} without an answer, in {:?}",
         begun.elapsed()
     );
     assert!(

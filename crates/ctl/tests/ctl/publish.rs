@@ -562,7 +562,8 @@ fn a_first_publication_goes_on_where_s3_calls_a_missing_object_denied() {
     let deleted = || StubAnswer::whole("200 OK", &["Content-Type: application/xml"], marker);
     let current = marker.replace("DeleteMarker", "Version");
     let there = || StubAnswer::whole("200 OK", &["Content-Type: application/xml"], &current);
-    let untold = "S3 denied the read, as it does for an object that does not exist when s3:ListBucket is not granted";
+    let untold = "S3 denied the read, as it does for an object that does not exist when \
+                  s3:ListBucket is not granted";
     let first = &[
         "S3 GetObject",
         "allow s3:GetObject on arn:aws:s3:::keys/prod/workers.json",

@@ -252,7 +252,8 @@ fn an_object_that_is_replaced_between_reading_and_writing_is_not_overwritten() {
         let stub = Stub::start([object("seen", &seen), failed, object("now", &now)]);
         let lost = run(&stub, arguments);
         assert_eq!(lost.status, 1, "{lost:?}");
-        let told = "somebody else published meanwhile (now serial 8, version now); nothing was overwritten";
+        let told = "somebody else published meanwhile (now serial 8, version now); nothing was \
+                    overwritten";
         assert!(lost.stderr.contains(told), "{lost:?}");
         let put = stub
             .requests()

@@ -456,7 +456,8 @@ fn the_command_gets_the_agent_its_arguments_and_its_own_exit_status() {
                 outcome_of(&mut command)
             };
             let run = shell(
-                "ssh-add -L; echo \"$1 $2 ${GLIBC_TUNABLES-unset} $(env | grep -c AUTHKEYSCTL)\"; exit 42",
+                "ssh-add -L; echo \"$1 $2 ${GLIBC_TUNABLES-unset} $(env | grep -c AUTHKEYSCTL)\"; \
+                 exit 42",
             );
             assert_eq!(run.status, 42, "{run:?}");
             assert_eq!(run.stdout, format!("{}\n-x --secret a.b.c=1 0\n", key.line));

@@ -116,7 +116,8 @@ fn the_agent_ends_with_the_command_and_lives_as_long_as_it() {
         with_bench(|bench| {
             bench.create(SECRET, &pair(&Key::new("k")));
             // A command that goes on after a Ctrl-C still has its agent.
-            let text = "trap : INT; touch /run/lab/trapped; while [ ! -e /run/lab/end ]; do sleep 0.05; done; ssh-add -l > /run/lab/last";
+            let text = "trap : INT; touch /run/lab/trapped; while [ ! -e /run/lab/end ]; do sleep \
+                        0.05; done; ssh-add -l > /run/lab/last";
             let mut child = started(bench, text);
             runs(&child);
             eventually("the trap is set", || Path::new("/run/lab/trapped").exists());

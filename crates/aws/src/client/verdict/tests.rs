@@ -104,8 +104,9 @@ fn every_code_of_the_models_has_its_class_and_remedy_or_is_not_ours() {
 
 #[test]
 fn kms_is_mended_by_the_action_that_the_service_names_or_that_the_call_needs() {
-    let denied = "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: kms:GenerateDataKey on resource: \
-                  arn:aws:kms:eu-west-1:123456789012:key/1 because no identity-based policy allows it";
+    let denied = "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: \
+                  kms:GenerateDataKey on resource: arn:aws:kms:eu-west-1:123456789012:key/1 \
+                  because no identity-based policy allows it";
     let (class, remedy) = judged("s3:PutObject", "AccessDenied", denied);
     assert_eq!(class, Class::Denied);
     assert!(

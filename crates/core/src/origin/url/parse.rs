@@ -79,7 +79,9 @@ fn s3(rest: &str) -> Result<SourceUrl, String> {
     // not reach a request.
     if bucket.len() > 255 || !has_only(&bucket, "-._") || bucket.chars().all(|c| c == '.') {
         return Err(
-            "a bucket's name (or an access point's alias) has only letters, digits, `-`, `.` and `_`".to_owned()
+            "a bucket's name (or an access point's alias) has only letters, digits, `-`, `.` and \
+             `_`"
+            .to_owned(),
         );
     }
     let key = decoded_text(key)?;
@@ -101,8 +103,9 @@ fn s3(rest: &str) -> Result<SourceUrl, String> {
     }
     if version_id.is_some() {
         return Err(
-            "it ends in a slash and so names a prefix, which has no versions; leave `version_id=` out"
-                .to_owned(),
+            "it ends in a slash and so names a prefix, which has no versions; leave `version_id=` \
+             out"
+            .to_owned(),
         );
     }
     Ok(SourceUrl::Prefix {
@@ -124,7 +127,8 @@ fn secret(rest: &str) -> Result<SourceUrl, String> {
     };
     let has_length = (1..=512).contains(&name.len());
     if !has_length || name.starts_with("//") || !has_only(name, "/_+=.@-") {
-        let message = "a secret's name has 1 to 512 letters, digits and `/_+=.@-`; write `secretsmanager:NAME` or `secretsmanager:ARN`";
+        let message = "a secret's name has 1 to 512 letters, digits and `/_+=.@-`; write \
+                       `secretsmanager:NAME` or `secretsmanager:ARN`";
         return Err(message.to_owned());
     }
     let [stages, region, field] = parameters(query, ["stages", "region", "field"])?;
@@ -178,7 +182,8 @@ fn parameter(rest: &str) -> Result<SourceUrl, String> {
     let mut levels = name.strip_prefix('/').unwrap_or(name).split('/');
     let is_plain = levels.all(|level| !level.is_empty() && has_only(level, "_.-"));
     if name.len() > 1_011 || !is_plain {
-        let message = "a parameter's name has letters, digits and `_.-` between its slashes; write `ssm:/NAME` or `ssm:ARN`";
+        let message = "a parameter's name has letters, digits and `_.-` between its slashes; write \
+                       `ssm:/NAME` or `ssm:ARN`";
         return Err(message.to_owned());
     }
     if let Some(selector) = selector
@@ -235,7 +240,8 @@ fn parameters<const N: usize>(
         let Some((_, slot)) = slots.find(|(known, _)| *known == name) else {
             let known = known.map(|name| format!("`{name}=`")).join(" and ");
             return Err(format!(
-                "the parameter {name:?} is not known, only {known}; write `%3F` for a question mark in a name"
+                "the parameter {name:?} is not known, only {known}; write `%3F` for a question \
+                 mark in a name"
             ));
         };
         if value.is_empty() {

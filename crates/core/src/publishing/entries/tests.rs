@@ -92,7 +92,8 @@ fn entries_go_and_fingerprints_come_and_nothing_else_changes() {
         (
             "{ \"version\" : 1 ,  \"keys\" : [ 1 , 2,3 ] , \"name\": \"x\" }",
             format!(
-                "{{ \"version\" : 1 ,  \"keys\" : [ 2,3 ], \"revoked\" : [\"{print}\"] , \"name\": \"x\" }}"
+                "{{ \"version\" : 1 ,  \"keys\" : [ 2,3 ], \"revoked\" : [\"{print}\"] , \"name\": \
+                 \"x\" }}"
             ),
         ),
         (
