@@ -61,10 +61,10 @@ lint: setup ## format, clippy, shellcheck, documentation
 	@# Of all crates: with the same features as before, nothing below them is checked once more.
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
-# TESTS='--test core' and the like: only some of them.
+# TESTS='--test core' and the like: only some of them. Cargo then builds the programs of one package alone, and tests run those of all.
 unit: setup ## all Rust tests: as root with logins on private machines, else without them
 	@export TMPDIR=$$(mktemp --directory); trap 'rm -rf --one-file-system "$$TMPDIR"' EXIT; chmod 0755 "$$TMPDIR"; \
-	$(CARGO) test --locked $(TESTS)
+	$(if $(TESTS),$(CARGO) build --locked --bins; )$(CARGO) test --locked $(TESTS)
 
 # The advisory database lies outside the package registries, and is not asked. In CI it is a job of its own.
 deny: ## licences, bans and sources of the dependencies
