@@ -95,19 +95,22 @@ lambdas() {
   done
 }
 
+version() {
+  sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml | head -n 1
+}
+
 # Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.
 texts() {
-  local version maintainer page
+  local maintainer page
   cargo run --locked --example manual -- target/manual
   for page in target/manual/*.[158]; do
     gzip -9 --no-name --force --keep "$page"
   done
-  version=$(sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml | head -n 1)
   maintainer=$(sed -nE 's/^maintainer = "(.*)"/\1/p' Cargo.toml)
   cat >target/manual/changelog.Debian <<END
-authkeysd ($version-1) unstable; urgency=medium
+authkeysd ($(version)-1) unstable; urgency=medium
 
-  * Version $version. What changed for users is in changelog.gz.
+  * Version $(version). What changed for users is in changelog.gz.
 
  -- $maintainer  $(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")
 END
@@ -115,9 +118,12 @@ END
 
 debs() {
   .ci/tool cargo-deb 3.8.0 --no-default-features
-  local package
-  package=$("$tools/bin/cargo-deb" --quiet --no-build --no-strip --compress-system --target "$1" --variant "$2" --output target/packages/)
-  [ "$1" != x86_64-unknown-linux-gnu ] || shrink "$package"
+  local variant package
+  for variant in node operator; do
+    package=$("$tools/bin/cargo-deb" --quiet --no-build --no-strip --compress-system --target "$1" --variant "$variant" \
+      --output target/packages/)
+    [ "$1" != x86_64-unknown-linux-gnu ] || shrink "$package"
+  done
 }
 
 # xz's filter for x86-64 makes programs a twelfth smaller; cargo-deb passes no filters on. To unpack it takes 17 MiB of memory, and
@@ -133,15 +139,18 @@ shrink() {
   rm -r "$parts"
 }
 
-# Every rpm reads xz, and it is the smallest. What is required stands in Cargo.toml, whatever this machine has installed.
+# Both packages, as rpm/authkeysd.spec says. The programs of another kind of machine are packed, not looked into.
 rpms() {
-  .ci/tool cargo-generate-rpm 0.21.1
-  "$tools/bin/cargo-generate-rpm" generate-rpm --target "$1" --variant "$2" --payload-compress xz --auto-req disabled \
-    --output target/packages/
+  local into
+  into=$(mktemp --directory)
+  rpmbuild -bb --quiet --target "${1%%-*}" --define "_topdir $into" --define "_rpmdir $PWD/target/packages" \
+    --define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' --define "number $(version)" --define "top $PWD" \
+    --define "programs target/$1/release" --define 'environment systemd/environment' rpm/authkeysd.spec
+  rm -r "$into"
 }
 
 main() {
-  local kind=${1:-} target=${2:-$(uname -m)-unknown-linux-gnu} variant
+  local kind=${1:-} target=${2:-$(uname -m)-unknown-linux-gnu} needs=package
   case $kind in
     deb | rpm | lambda) ;;
     *)
@@ -149,7 +158,8 @@ main() {
       exit 64
       ;;
   esac
-  tests/lab/setup.sh package
+  [ "$kind" != rpm ] || needs=rpm
+  tests/lab/setup.sh "$needs"
   # The same commit gives the same packages.
   SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
   export SOURCE_DATE_EPOCH
@@ -163,9 +173,7 @@ main() {
   programs "$target"
   judge "$target" authkeysd authkeysd-fetch authkeysctl
   texts
-  for variant in node operator; do
-    "${kind}s" "$target" "$variant"
-  done
+  "${kind}s" "$target"
   ls -l target/packages/*."$kind"
 }
 

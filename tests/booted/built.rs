@@ -126,28 +126,23 @@ pub(crate) fn document(serial: u32, keys: &[&Key], revoked: &[&Key]) -> String {
 
 /// authkeysd's rpm under an older version, made of the same programs, with this file of variables.
 pub(crate) fn older_rpm(into: &Path, variables: &str) -> PathBuf {
-    let (file, manifest) = (into.join("older.rpm"), into.join("Cargo.toml"));
     let environment = into.join("environment");
     std::fs::write(&environment, variables).unwrap();
-    let text = std::fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap();
-    let source = "\"systemd/environment\", dest";
-    assert!(text.contains(source));
-    let other = format!("\"{}\", dest", environment.display());
-    std::fs::write(&manifest, text.replace(source, &other)).unwrap();
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut command = Command::new(Path::new(ROOT).join("target/tools/bin/cargo-generate-rpm"));
-    command
-        .current_dir(ROOT)
-        .args(["generate-rpm", "--auto-req", "disabled"])
-        .args(["--target", &target, "--metadata-overwrite"])
-        .arg(format!(
-            "{}#package.metadata.generate-rpm.variants.node",
-            manifest.display()
-        ));
-    output(
-        command
-            .args(["--set-metadata", "version = \"0.0.9\"", "--output"])
-            .arg(&file),
-    );
-    file
+    let arch = std::env::consts::ARCH;
+    let mut command = Command::new("rpmbuild");
+    command.args(["-bb", "--quiet", "--target", arch]);
+    let defined = [
+        format!("_topdir {}", into.display()),
+        format!("_rpmdir {}", into.display()),
+        "_build_name_fmt %%{NAME}.rpm".to_owned(),
+        "number 0.0.9".to_owned(),
+        format!("top {ROOT}"),
+        format!("programs target/{arch}-unknown-linux-gnu/release"),
+        format!("environment {}", environment.display()),
+    ];
+    for definition in defined {
+        command.arg("--define").arg(definition);
+    }
+    output(command.arg(Path::new(ROOT).join("rpm/authkeysd.spec")));
+    into.join("authkeysd.rpm")
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# setup.sh demo|package|test|browser|bare: has the system packages that the demo, the packages, the tests, those in a browser, or
-# .ci/run need (Debian, Ubuntu; the browser on Ubuntu only where google-chrome is there). Quick when nothing is missing. Installs as
-# root, or through a sudo that asks no password; else names what is missing and exits 1. It also stops where cargo does not work, so
-# that nothing that a build needs is found missing in the middle of it.
+# setup.sh demo|package|rpm|test|browser|bare: has the system packages that the demo, the packages (rpm: those too), the tests, those in
+# a browser, or .ci/run need (Debian, Ubuntu; the browser on Ubuntu only where google-chrome is there). Quick when nothing is missing.
+# Installs as root, or through a sudo that asks no password; else names what is missing and exits 1. It also stops where cargo does not
+# work, so that nothing that a build needs is found missing in the middle of it.
 set -euo pipefail
 
 usage() {
-  echo "usage: tests/lab/setup.sh demo|package|test|browser|bare" >&2
+  echo "usage: tests/lab/setup.sh demo|package|rpm|test|browser|bare" >&2
   exit 64
 }
 
@@ -50,7 +50,7 @@ package command readelf binutils
 package command xz xz-utils
 package module ensurepip python3-venv
 test command lintian lintian
-test command rpm rpm
+rpm command rpmbuild rpm
 test command rpmlint rpmlint
 test command objdump binutils
 browser command chromium-headless-shell|chromium|google-chrome chromium-headless-shell
@@ -83,7 +83,8 @@ missing() {
   local mode=$1 modes for_mode kind name package
   case $mode in
     demo) modes=" demo " ;;
-    test) modes=" demo lab package test " ;;
+    rpm) modes=" package rpm " ;;
+    test) modes=" demo lab package rpm test " ;;
     *) modes=" $mode " ;;
   esac
   [ "$mode" != demo ] || [ "$(id -u)" != 0 ] || modes+="lab "
@@ -137,7 +138,7 @@ toolchain() {
 main() {
   local mode=${1:-} packages
   case $mode in
-    demo | package | test | browser | bare) [ $# = 1 ] || usage ;;
+    demo | package | rpm | test | browser | bare) [ $# = 1 ] || usage ;;
     install)
       shift
       install "$@"
@@ -145,7 +146,7 @@ main() {
       ;;
     *) usage ;;
   esac
-  case $mode in demo | package | test) toolchain ;; esac
+  case $mode in demo | package | rpm | test) toolchain ;; esac
   # Daemons and file-system tools live in sbin, which an ordinary user's PATH lacks on Debian.
   PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
   mapfile -t packages < <(missing "$mode")
