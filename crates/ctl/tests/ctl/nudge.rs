@@ -117,7 +117,8 @@ fn each_command_that_publishes_nudges_the_instances_that_the_filter_lets_through
 
     // Text has no serial: the tag holds the digest, as nodes report it.
     let text = publisher.file("text", &format!("{}\n", one.line));
-    let more = ["--tag-prefix", "keys"];
+    let filter = ["--filter", "tag:Name=it's web-*"];
+    let more = [&filter[..], &["--region", REGION, "--tag-prefix", "keys"]].concat();
     let run = publisher.run(&[&["publish", &text, "s3://keys/text"], &nudge[..], &more].concat());
     run.succeeds();
     let value = publisher.ec2.tags(&id(0))["keys:nudge"].clone();
@@ -125,10 +126,12 @@ fn each_command_that_publishes_nudges_the_instances_that_the_filter_lets_through
         value.len() == 16 && value.bytes().all(|digit| digit.is_ascii_hexdigit()),
         "{value}"
     );
-    assert!(
-        run.stdout.contains(&format!("--document {value}")),
-        "{run:?}"
+    // Each option that says which nodes, quoted for a shell.
+    let waits = format!(
+        ": authkeysctl fleet --wait --document {value} --filter tag:Role=worker --filter \
+         'tag:Name=it'\\''s web-*' --region {REGION} --tag-prefix keys:\n"
     );
+    assert!(run.stdout.ends_with(&waits), "{run:?}");
 }
 
 #[test]
