@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::timeout;
 
+use crate::locked::locked;
 use authkeys_core::origin::{Class, FetchError, Fetched, MAX_DOCUMENT, Version};
 use authkeys_core::schedule::Backoff;
 
@@ -65,7 +66,7 @@ impl FileSources {
     }
 
     fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, UnfinishedReads>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {

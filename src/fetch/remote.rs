@@ -1,7 +1,7 @@
 //! Everything that authkeysd-fetch does on the network: sources, the instance, and the places that
 //! reports are sent to.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::Connection;
 use super::helper::Helper;
+use crate::locked::locked;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::nudge::Sight;
 use authkeys_core::origin::instance::{Instance, NoInstance};
@@ -216,30 +217,17 @@ impl Remote {
         if let Some(open) = self.open() {
             return Ok(open);
         }
-        *self
-            .0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
+        *locked(&self.0.connection) = Some(Arc::clone(&new));
         Ok(new)
     }
 
     fn open(&self) -> Option<Arc<Connection>> {
-        let known = self
-            .0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = locked(&self.0.connection).clone();
         known.filter(|connection| connection.is_open())
     }
 
     fn forget(&self) {
-        *self
-            .0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.0.connection) = None;
     }
 }
 
@@ -315,11 +303,7 @@ impl Deliver for RemoteReports {
 
 impl Drop for Looking<'_> {
     fn drop(&mut self) {
-        let mut connection = self
-            .shared
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut connection = locked(&self.shared.connection);
         let is_current = connection
             .as_ref()
             .is_some_and(|current| Arc::ptr_eq(current, self.connection));

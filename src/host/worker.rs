@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::HostError;
+use crate::locked::locked;
 
 /// The most steps that are started at the same time; those that hang run in addition.
 const AT_ONCE: usize = 32;
@@ -119,7 +120,7 @@ impl<T> Late<T> {
     }
 
     fn steps(&self) -> MutexGuard<'_, HashMap<(String, PathBuf), StartedStep<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 
@@ -217,10 +218,7 @@ impl Workers {
             path: path.clone(),
             started: at,
         };
-        self.stuck
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(account.clone(), stuck);
+        locked(&self.stuck).insert(account.clone(), stuck);
         HostError::Hung {
             account,
             path,
@@ -265,7 +263,7 @@ impl Workers {
     }
 
     fn refuse_if_stuck(&self, account: &str) -> Result<(), HostError> {
-        let mut all = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.stuck);
         all.retain(|_, stuck| !stuck.thread.is_finished());
         match all.get(account) {
             None => Ok(()),

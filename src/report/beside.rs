@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::locked::locked;
+
 /// For a write of the service: many times what a write takes. Two of them and the end of a cycle
 /// fit into the 2 s of a stop.
 pub const WRITE_PATIENCE: Duration = Duration::from_millis(150);
@@ -117,7 +119,7 @@ impl<T: Send + 'static> Beside<T> {
 
 impl<T> Shared<T> {
     fn slot(&self) -> MutexGuard<'_, Slot<T>> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slot)
     }
 
     fn write_all(&self) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::locked::locked;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 
@@ -93,7 +94,7 @@ impl Writer {
 
 impl SharedQueue {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.queue)
     }
 
     fn write_all(&self) {

@@ -1,9 +1,10 @@
 //! What the service shows of itself: the status file, the service manager's line, the metrics.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{Service, ServiceSetup};
 use crate::host::Host;
+use crate::locked::locked;
 use crate::report::beside::{Written, no_answer};
 use crate::report::{journal, presence, status_file};
 use authkeys_core::origin::Fetch;
@@ -37,7 +38,7 @@ where
         let directory = self.setup.runtime.clone();
         let presence = Arc::clone(&self.presence);
         let write = move || {
-            let mut presence = presence.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut presence = locked(&presence);
             if presence.is_none() {
                 *presence = presence::hold(&directory).ok();
             }
