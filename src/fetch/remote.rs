@@ -127,12 +127,12 @@ impl Remote {
     /// It fails when the connection ends, which is given up when any other request on it gets no
     /// answer. Dropping the future ends the connection, too.
     pub async fn look(&self, look: &Look) -> Result<Sight, FetchError> {
-        let failed = |lost: NoAnswer| lost.failure("nudge");
         let given_up = self.0.given_up.notified();
-        let connecting = timeout(INSTANCE, self.connection()).await;
-        let connection = connecting
-            .unwrap_or_else(|_elapsed| Err(NoAnswer::within(INSTANCE)))
-            .map_err(failed)?;
+        let connection = match timeout(INSTANCE, self.connection()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(lost)) => return Err(lost.failure("nudge")),
+            Err(_elapsed) => return Err(NoAnswer::within(INSTANCE).failure("nudge")),
+        };
         let request = Request::Nudge {
             tag: look.tag.clone(),
             every: u32::try_from(look.every.as_millis()).unwrap_or(u32::MAX),
@@ -144,8 +144,11 @@ impl Remote {
             is_answered: false,
         };
         let answer = tokio::select! {
-            answer = connection.ask(&request, None) => answer.map_err(NoAnswer).map_err(failed)?,
-            () = given_up => return Err(failed(NoAnswer::within(FETCH))),
+            answer = connection.ask(&request, None) => match answer {
+                Ok(answer) => answer,
+                Err(why) => return Err(NoAnswer(why).failure("nudge")),
+            },
+            () = given_up => return Err(NoAnswer::within(FETCH).failure("nudge")),
         };
         looking.is_answered = true;
         answer::sight(answer)

@@ -141,9 +141,10 @@ impl Workers {
     ) -> Result<T, HostError> {
         let started = self.begin_or_find(step, late)?;
         let last = started.at + limit;
-        started
-            .until(last)
-            .unwrap_or_else(|started| Err(self.give_up(started, limit)))
+        match started.until(last) {
+            Ok(result) => result,
+            Err(started) => Err(self.give_up(started, limit)),
+        }
     }
 
     /// Runs steps of different accounts at the same time, or continues to wait for late ones.
@@ -169,10 +170,17 @@ impl Workers {
             if started.is_empty() {
                 return results;
             }
-            let mut wait = |started: StartedStep<T>| {
+            for started in started {
+                let started = match started {
+                    Ok(started) => started,
+                    Err(refused) => {
+                        results.push(Some(Err(refused)));
+                        continue;
+                    }
+                };
                 let last = started.at + limit;
                 let then = Instant::now() + patience;
-                match started.until(then.min(last)) {
+                results.push(match started.until(then.min(last)) {
                     Ok(result) => Some(result),
                     Err(started) if last <= then => Some(Err(self.give_up(started, limit))),
                     Err(started) => {
@@ -181,13 +189,8 @@ impl Workers {
                             .insert((started.account.clone(), started.path.clone()), started);
                         None
                     }
-                }
-            };
-            results.extend(
-                started
-                    .into_iter()
-                    .map(|started| started.map_or_else(|refused| Some(Err(refused)), &mut wait)),
-            );
+                });
+            }
         }
     }
 
@@ -199,7 +202,10 @@ impl Workers {
         let started = late
             .steps()
             .remove(&(step.account.clone(), step.path.clone()));
-        started.map_or_else(|| self.begin(step), Ok)
+        match started {
+            Some(started) => Ok(started),
+            None => self.begin(step),
+        }
     }
 
     /// Remembers a step that hangs.

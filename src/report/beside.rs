@@ -107,13 +107,21 @@ impl<T: Send + 'static> Beside<T> {
             return Written::Hangs;
         }
         self.shared.changed.notify_all();
-        let unfinished = |slot: &mut Slot<T>| slot.busy || slot.job.is_some();
         let waited = self
             .shared
             .changed
-            .wait_timeout_while(slot, self.patience, unfinished);
+            .wait_timeout_while(slot, self.patience, |slot| slot.is_unfinished());
         let (mut slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        slot.result.take().map_or(Written::Slow, Written::Ended)
+        match slot.result.take() {
+            Some(result) => Written::Ended(result),
+            None => Written::Slow,
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    fn is_unfinished(&self) -> bool {
+        self.busy || self.job.is_some()
     }
 }
 

@@ -75,11 +75,11 @@ impl Writer {
 
     /// Waits until everything is written, but no longer than `limit`.
     pub(super) fn finish(&self, limit: Duration) {
-        let busy = |queue: &mut Queue| queue.started && (queue.writing || !queue.is_empty());
+        let queue = self.0.queue();
         let waited = self
             .0
             .changed
-            .wait_timeout_while(self.0.queue(), limit, busy);
+            .wait_timeout_while(queue, limit, |queue| queue.is_busy());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -118,6 +118,11 @@ impl SharedQueue {
 }
 
 impl Queue {
+    /// Whether a thread still has something to write.
+    fn is_busy(&self) -> bool {
+        self.started && (self.writing || !self.is_empty())
+    }
+
     fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.dropped == 0
     }

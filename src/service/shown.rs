@@ -37,7 +37,7 @@ where
     pub(super) fn write_files(&mut self, outcome: Option<Outcome>) {
         let directory = self.setup.runtime.clone();
         let presence = Arc::clone(&self.presence);
-        let write = move || {
+        let written = self.files.write(move || {
             let mut presence = locked(&presence);
             if presence.is_none() {
                 *presence = presence::hold(&directory).ok();
@@ -47,8 +47,8 @@ where
                 Some(outcome) => status_file::write(&directory, &outcome),
                 None => Ok(()),
             }
-        };
-        let fault = match self.files.write(write) {
+        });
+        let fault = match written {
             Written::Ended(Ok(())) | Written::Slow => None,
             Written::Ended(Err(fault)) => Some(chain(&fault)),
             Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),

@@ -209,7 +209,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the state if it differs. Returns whether it did.
+    /// Writes the state if it differs. Returns whether it did. Fails if the directory cannot be
+    /// written, even if nothing differs.
     fn write(&mut self, state: &State) -> Result<bool, StateError> {
         self.check_writable()?;
         if *state == self.saved {
