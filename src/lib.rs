@@ -12,6 +12,7 @@ pub mod agent;
 pub mod command;
 pub mod fetch;
 pub mod host;
+mod locked;
 pub mod report;
 pub mod service;
 pub mod state;

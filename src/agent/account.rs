@@ -38,10 +38,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Vec<Option<Found>> {
         let Cycle { shared, state, .. } = cycle;
-        let names: Vec<_> = waiting
-            .iter()
-            .map(|(_, account)| account.user.as_ref())
-            .collect();
+        let mut names = Vec::with_capacity(waiting.len());
+        for (_, account) in waiting {
+            names.push(account.user.as_ref());
+        }
         let looked_up = self.host.accounts(&names);
         let mut targets = Vec::with_capacity(waiting.len());
         for ((_, account), found) in waiting.iter().zip(looked_up) {
@@ -92,14 +92,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 }
             };
             let files = if target.is_fragment() {
-                let read = several.next().flatten();
-                read.map(|read| read.map(Files::of_fragments))
+                match several.next() {
+                    Some(Some(read)) => Some(read.map(Files::of_fragments)),
+                    _ => None,
+                }
             } else {
-                let mine = state.accounts.get(&target.account.user);
-                let adopted = mine.is_some_and(|mine| mine.adopted.contains(&target.path()));
+                let adopted = state.has_adopted(&target.account.user, &target.path());
                 let ours = adopted && account.mode == Mode::Exclusive;
-                let read = one.next().flatten();
-                read.map(|read| one_file(read, ours))
+                match one.next() {
+                    Some(Some(read)) => Some(one_file(read, ours)),
+                    _ => None,
+                }
             };
             found.push(match files {
                 Some(Ok(files)) => Some(Ok((target, files))),
@@ -142,7 +145,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             true => Purpose::KeySet,
             false => Purpose::Addition,
         };
-        let standing = cycle.clock.is_wrong().then(|| files.standing());
+        let standing = match cycle.clock.is_wrong() {
+            true => Some(files.standing()),
+            false => None,
+        };
         let draw = |layers: &[Layer<'_>]| {
             let names = names(account, &target);
             let mut desired = self.desired(
@@ -165,7 +171,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         // The start or end of a window may make the rejected document acceptable.
         outcome.next_change = desired.next_change;
         let mut faults = note_unreadable(&desired, &layers, &mut outcome);
-        let mut judged = (!known).then_some(candidate);
+        let mut judged = if known { None } else { Some(candidate) };
         let mut held_to = None;
         if !known {
             let last = match &mine.judged {
@@ -232,8 +238,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             outcome.left_out.push(bad);
         }
         if !cycle.intent.dry_run {
-            mine.installed
-                .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
+            add_keys(&mut mine.installed, &desired);
         }
         mine.installed = cycle.in_common.installed.share(mine.installed.clone());
         let mode = account.mode;
@@ -285,34 +290,33 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .accounts
             .entry(target.account.user.clone())
             .or_default();
-        let work = (!desired.entries.is_empty()).then(|| {
-            let plan = files.plan(Purpose::PinnedOnly, &desired, account.mode, &mine.installed);
-            mine.installed
-                .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
-            let mode = account.mode;
-            let installed = FingerprintSet::default();
+        if desired.entries.is_empty() {
+            return Prepared {
+                outcome,
+                faults,
+                work: None,
+            };
+        }
+        let plan = files.plan(Purpose::PinnedOnly, &desired, account.mode, &mine.installed);
+        add_keys(&mut mine.installed, &desired);
+        let work = Work {
+            target,
+            mode: account.mode,
+            desired: Arc::new(desired),
+            files,
+            plan,
+            keys: None,
             // Nothing is removed.
-            let purpose = Purpose::PinnedOnly;
-            let desired = Arc::new(desired);
-            let least = 0;
-            Work {
-                target,
-                mode,
-                desired,
-                files,
-                plan,
-                keys: None,
-                purpose,
-                installed,
-                judged: None,
-                least,
-                settled: None,
-            }
-        });
+            purpose: Purpose::PinnedOnly,
+            installed: FingerprintSet::default(),
+            judged: None,
+            least: 0,
+            settled: None,
+        };
         Prepared {
             outcome,
             faults,
-            work,
+            work: Some(work),
         }
     }
 
@@ -351,6 +355,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         desired
     }
+}
+
+/// Records that these keys will be installed.
+fn add_keys(installed: &mut FingerprintSet, desired: &Desired) {
+    installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
 }
 
 /// Whether a key's time may have to be written.
@@ -432,7 +441,10 @@ fn note_unreadable(
 /// The account's names in the configuration and in the name service. A directory service may return
 /// `jo` for `jo@example.org`, and a publisher may use either.
 fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName> {
-    account.user.iter().chain([&target.account.user]).collect()
+    match &account.user {
+        Some(configured) => vec![configured, &target.account.user],
+        None => vec![&target.account.user],
+    }
 }
 
 /// Where the configuration puts the account's keys.
@@ -460,15 +472,22 @@ pub fn located(
     let found = match found {
         Ok(found) => found,
         Err(error) => {
-            let named = account.user.as_ref().map_or("", UserName::as_str);
+            let named = match &account.user {
+                Some(user) => user.as_str(),
+                None => "",
+            };
             return Err(host_fault(named, &error));
         }
     };
     let user = found.user.to_string();
-    target(account, found).map_err(|fault| {
-        let text = format!("account {user}: {fault}");
-        Fault::new(FaultCode::FileMisplaced, Subject::Account(user), text)
-    })
+    match target(account, found) {
+        Ok(target) => Ok(target),
+        Err(fault) => {
+            let text = format!("account {user}: {fault}");
+            let subject = Subject::Account(user);
+            Err(Fault::new(FaultCode::FileMisplaced, subject, text))
+        }
+    }
 }
 
 /// The outcome of an account of which only the name is known.

@@ -1,8 +1,8 @@
 //! Applies what was decided to the accounts' files. All accounts take a step at the same time, so
 //! that one that hangs delays nobody.
 
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::Mutex;
+use std::{thread, vec};
 
 use super::files::Files;
 use super::fragments::{before_settle, settle};
@@ -10,9 +10,10 @@ use super::last_cycle::Left;
 use super::work::{Prepared, Settled, Work};
 use super::{Agent, Cycle};
 use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
+use crate::locked::locked;
 use authkeys_core::document::Digest;
 use authkeys_core::origin::Fetch;
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status};
 use authkeys_core::plan::Mode;
 
 /// How often a file that another program keeps changing is read again before this cycle stops
@@ -133,24 +134,31 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let host = &self.host;
         let most = fragments.len().min(AT_ONCE);
         let queue = Mutex::new(fragments.into_iter());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let serve = || {
-            while let Some(work) = next() {
-                work.settled = Some(settle(host, work));
-            }
-        };
         thread::scope(|scope| {
-            let one = |_: &usize| {
-                thread::Builder::new()
+            for _ in 0..most {
+                let started = thread::Builder::new()
                     .name("fragments".to_owned())
-                    .spawn_scoped(scope, serve)
-                    .is_ok()
-            };
-            let _begun = (0..most).take_while(one).count();
+                    .spawn_scoped(scope, || settle_all(host, &queue));
+                if started.is_err() {
+                    break;
+                }
+            }
             let replaced = host.replace_all(files);
-            serve();
+            settle_all(host, &queue);
             replaced
         })
+    }
+}
+
+/// Applies fragments until the queue is empty.
+fn settle_all(host: &impl Host, queue: &Mutex<vec::IntoIter<&mut Work>>) {
+    loop {
+        // The lock is released before the work begins.
+        let next = locked(queue).next();
+        let Some(work) = next else {
+            return;
+        };
+        work.settled = Some(settle(host, work));
     }
 }
 
@@ -186,8 +194,7 @@ impl Work {
             }));
         }
         let user = &self.target.account.user;
-        let mine = cycle.state.accounts.get(user);
-        let adopted = mine.is_some_and(|mine| mine.adopted.contains(&self.target.path()));
+        let adopted = cycle.state.has_adopted(user, &self.target.path());
         if let (Mode::Exclusive, false, Some(old)) = (self.mode, adopted, self.files.whole()) {
             let kept = cycle.store.keep_replaced(user, &old);
             kept.map_err(|error| error.fault())?;
@@ -203,17 +210,13 @@ impl Work {
 }
 
 /// The fault of a file that changed whenever it was read.
-fn contended(work: &Work) -> Fault {
+pub(super) fn contended(work: &Work) -> Fault {
     let path = work.target.path();
     let text = format!(
         "{}: somebody else keeps writing it, it was left alone; stop the other writer",
         path.display()
     );
-    Fault::new(
-        FaultCode::FileContended,
-        Subject::Account(work.user()),
-        text,
-    )
+    work.fault(FaultCode::FileContended, text)
 }
 
 fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
@@ -258,7 +261,9 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
                     .accounts
                     .entry(work.target.account.user.clone())
                     .or_default();
-                mine.judged = work.judged.or(mine.judged.take());
+                if work.judged.is_some() {
+                    mine.judged = work.judged;
+                }
                 if let Files::One(snapshot) = &work.files {
                     let content = work.plan.content.as_deref().or(snapshot.content.as_deref());
                     mine.left = content.map(Digest::of);

@@ -47,14 +47,14 @@ impl Files {
             (true, true) => Maker::Program,
             (true, false) => Maker::Blocked,
         };
-        let content = |snapshot: &Snapshot| snapshot.content.clone().unwrap_or_default();
+        let mut others = BTreeMap::new();
+        for (name, snapshot) in &found.others {
+            let content = snapshot.content.clone().unwrap_or_default();
+            others.insert(name.clone(), content);
+        }
         let fragments = Fragments {
             ours: found.ours.content.clone(),
-            others: found
-                .others
-                .iter()
-                .map(|(name, snapshot)| (name.clone(), content(snapshot)))
-                .collect(),
+            others,
             made: found.made.content.clone(),
             maker,
             unborn: !found.exists,
@@ -145,26 +145,28 @@ impl Files {
         match self {
             Self::One(snapshot) => snapshot.content.clone(),
             Self::Several(found, fragments) => {
-                let ours = fragments
-                    .ours
-                    .as_ref()
-                    .map(|content| ("our fragment", content));
-                let made = fragments
-                    .made
-                    .as_ref()
-                    .map(|content| ("authorized_keys", content));
-                let others: BTreeMap<_, _> = fragments.others.iter().collect();
-                let all = ours.into_iter().chain(
-                    others
-                        .into_iter()
-                        .map(|(name, content)| (name.as_str(), content)),
-                );
-                let texts = all
-                    .chain(made)
-                    .map(|(name, content)| [format!("# {name}\n").as_bytes(), content].concat());
-                let whole = texts.collect::<Vec<_>>().join(&b'\n');
-                (found.exists || found.made.content.is_some()).then_some(whole)
+                if !found.exists && found.made.content.is_none() {
+                    return None;
+                }
+                let mut texts = Vec::new();
+                if let Some(content) = &fragments.ours {
+                    texts.push(headed("our fragment", content));
+                }
+                for (name, content) in &fragments.others {
+                    texts.push(headed(name, content));
+                }
+                if let Some(content) = &fragments.made {
+                    texts.push(headed("authorized_keys", content));
+                }
+                Some(texts.join(&b'\n'))
             }
         }
     }
+}
+
+/// A file's content below a line that names the file.
+fn headed(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut text = format!("# {name}\n").into_bytes();
+    text.extend_from_slice(content);
+    text
 }

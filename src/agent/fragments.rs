@@ -1,9 +1,10 @@
 //! Applies a plan for fragments: import, write, run update-ssh-keys, and repair what it did not do.
 
 use super::Cycle;
+use super::apply::contended;
 use super::files::Files;
 use super::work::{Settled, Work, host_fault};
-use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};
+use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Stamp, Target};
 use authkeys_core::outcome::{Fault, FaultCode, KeyShown, Subject, chain};
 use authkeys_core::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
 
@@ -45,7 +46,10 @@ impl Next {
             !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
         let refresh = plan.refresh && !ran;
         let right = put_right(&work.desired, present, &work.installed);
-        (writes || refresh || right.is_some()).then_some(Self {
+        if !writes && !refresh && right.is_none() {
+            return None;
+        }
+        Some(Self {
             import,
             writes,
             refresh,
@@ -70,7 +74,8 @@ pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option
             changed: true,
         }));
     }
-    keep_replaced(work, cycle).map(|()| None)
+    keep_replaced(work, cycle)?;
+    Ok(None)
 }
 
 /// Applies what was decided to the fragments and `authorized_keys`.
@@ -97,10 +102,8 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
             progress.ran = true;
         } else if !writes && !refresh {
             let content = right.unwrap_or_default();
-            let replaced = host.replace(&target.made(), &found.made.stamp, &content);
-            if replaced.map_err(|error| host_fault(target.account.user.as_str(), &error))?
-                == Replaced::Done
-            {
+            let replaced = replace(host, &target.made(), &found.made.stamp, &content)?;
+            if replaced == Replaced::Done {
                 (progress.by_hand, progress.settled.changed) = (true, true);
             }
         } else if !writes || write(host, &target, found, present, &plan)? == Replaced::Done {
@@ -110,8 +113,10 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
                 progress.ran = true;
             }
         }
-        work.files = Files::read(host, &target)
-            .map_err(|error| host_fault(target.account.user.as_str(), &error))?;
+        work.files = match Files::read(host, &target) {
+            Ok(files) => files,
+            Err(error) => return Err(work.host_fault(&error)),
+        };
         plan = work.plan_of(&work.files);
         if let Files::Several(_, now) = &work.files {
             let is_right = put_right(&work.desired, now, &work.installed).is_none();
@@ -120,16 +125,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
             progress.ran &= !import || now.unborn;
         }
     }
-    let path = target.path();
-    let text = format!(
-        "{}: somebody else keeps writing it, it was left alone; stop the other writer",
-        path.display()
-    );
-    Err(Fault::new(
-        FaultCode::FileContended,
-        Subject::Account(work.user()),
-        text,
-    ))
+    Err(contended(work))
 }
 
 /// Writes our fragment first: between the two steps a key may be in two files, but it is never
@@ -141,37 +137,42 @@ fn write(
     present: &Fragments,
     plan: &Plan,
 ) -> Result<Replaced, Fault> {
-    let drifted = present.ours.as_ref().filter(|_| found.ours.drifted);
-    let others = plan.others.iter().filter_map(|(name, content)| {
-        let snapshot = found
-            .others
-            .iter()
-            .find(|(other, _)| other == name)
-            .map(|(_, snapshot)| snapshot)?;
-        let place = Place::Fragment { name: name.clone() };
-        Some((
-            Target {
-                place,
-                ..target.clone()
-            },
-            &snapshot.stamp,
-            content,
-        ))
-    });
-    let ours = plan
-        .content
-        .as_ref()
-        .or(drifted)
-        .map(|content| (target.clone(), &found.ours.stamp, content));
-    for (target, stamp, content) in ours.into_iter().chain(others) {
-        let replaced = host
-            .replace(&target, stamp, content)
-            .map_err(|error| host_fault(target.account.user.as_str(), &error))?;
+    let ours = match &plan.content {
+        None if found.ours.drifted => &present.ours,
+        planned => planned,
+    };
+    if let Some(content) = ours {
+        let replaced = replace(host, target, &found.ours.stamp, content)?;
+        if replaced == Replaced::ChangedMeanwhile {
+            return Ok(replaced);
+        }
+    }
+    for (name, content) in &plan.others {
+        let mut others = found.others.iter();
+        let Some((_, snapshot)) = others.find(|(other, _)| other == name) else {
+            continue;
+        };
+        let mut target = target.clone();
+        target.place = Place::Fragment { name: name.clone() };
+        let replaced = replace(host, &target, &snapshot.stamp, content)?;
         if replaced == Replaced::ChangedMeanwhile {
             return Ok(replaced);
         }
     }
     Ok(Replaced::Done)
+}
+
+/// Replaces one file of an account.
+fn replace(
+    host: &impl Host,
+    target: &Target,
+    seen: &Stamp,
+    content: &[u8],
+) -> Result<Replaced, Fault> {
+    match host.replace(target, seen, content) {
+        Ok(replaced) => Ok(replaced),
+        Err(error) => Err(host_fault(target.account.user.as_str(), &error)),
+    }
 }
 
 /// Saves, once, what the account held before we first owned its fragment.
@@ -204,7 +205,6 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
     let made = work.target.made().path();
     let who = &work.target.account.user;
     let made = made.display();
-    let coded = |code, text| Fault::new(code, Subject::Account(work.user()), text);
     settled.faults = named(work);
     let dropped = if present.maker == Maker::Nobody {
         Vec::new()
@@ -216,7 +216,7 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
         // Without any key update-ssh-keys does nothing and reports an error. The keys to be removed
         // are gone.
         Some(_) if work.desired.entries.is_empty() => {}
-        Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(coded(
+        Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(work.fault(
             FaultCode::ProgramFailed,
             format!(
                 "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and correct \
@@ -224,16 +224,19 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
                 chain(&fault)
             ),
         )),
-        None if !dropped.is_empty() && present.maker == Maker::Program => settled.faults.push(coded(
-            FaultCode::FragmentsIncomplete,
-            format!(
-                "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} \
-                 by itself until the next run of update-ssh-keys; publish a key of another type"
-            ),
-        )),
+        None if !dropped.is_empty() && present.maker == Maker::Program => {
+            settled.faults.push(work.fault(
+                FaultCode::FragmentsIncomplete,
+                format!(
+                    "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to \
+                     {made} by itself until the next run of update-ssh-keys; publish a key of \
+                     another type"
+                ),
+            ));
+        }
         None if by_hand && present.maker == Maker::Program && !settled.faults.is_empty() => {}
         None if by_hand && present.maker == Maker::Program && !work.desired.entries.is_empty() => {
-            settled.faults.push(coded(
+            settled.faults.push(work.fault(
                 FaultCode::FragmentsIncomplete,
                 format!(
                     "account {who}: update-ssh-keys did not do its work although it said so; \
@@ -260,23 +263,23 @@ pub fn obstacle_faults(user: &str, found: &FoundFragments) -> Vec<Fault> {
     } else {
         ""
     };
-    let text = |obstacle: &HostError| format!("account {user}: {}{blocked}", chain(obstacle));
-    let subject = || Subject::Account(user.to_owned());
-    let fault =
-        |obstacle: &HostError| Fault::new(FaultCode::FragmentsBlocked, subject(), text(obstacle));
-    found.obstacles.iter().map(fault).collect()
+    let mut faults = Vec::with_capacity(found.obstacles.len());
+    for obstacle in &found.obstacles {
+        let text = format!("account {user}: {}{blocked}", chain(obstacle));
+        let subject = Subject::Account(user.to_owned());
+        faults.push(Fault::new(FaultCode::FragmentsBlocked, subject, text));
+    }
+    faults
 }
 
 fn shown(keys: &[KeyShown]) -> String {
-    let texts: Vec<String> = keys
-        .iter()
-        .take(3)
-        .map(|key| format!("{} ({})", key.fingerprint, key.kind))
-        .collect();
-    let more = if keys.len() > 3 {
-        format!(" and {} more", keys.len() - 3)
-    } else {
-        String::new()
-    };
-    texts.join(", ") + &more
+    let mut texts = Vec::new();
+    for key in keys.iter().take(3) {
+        texts.push(format!("{} ({})", key.fingerprint, key.kind));
+    }
+    let mut shown = texts.join(", ");
+    if keys.len() > 3 {
+        shown.push_str(&format!(" and {} more", keys.len() - 3));
+    }
+    shown
 }

@@ -8,7 +8,7 @@ use super::acquired::{Away, InForce, StandingDocument, Trouble};
 use super::{Agent, Cycle};
 use crate::host::Host;
 use crate::state::Kept;
-use authkeys_core::document::{self, Digest, Document, Rules};
+use authkeys_core::document::{self, Digest, Document, Refused, Rules};
 use authkeys_core::key::CHECKS;
 use authkeys_core::origin::{Fetch, Part, SourceUrl, Stage};
 use authkeys_core::outcome::{FaultCode, Problem, chain};
@@ -79,6 +79,24 @@ pub(super) struct Rejection {
     pub(super) text: String,
 }
 
+impl From<Refused> for Rejection {
+    fn from(error: Refused) -> Self {
+        Self {
+            code: error.code(),
+            text: chain(&error),
+        }
+    }
+}
+
+impl From<Distrust> for Rejection {
+    fn from(error: Distrust) -> Self {
+        Self {
+            code: error.code(),
+            text: chain(&error),
+        }
+    }
+}
+
 /// A document that was found valid.
 struct ValidDocument {
     document: Document,
@@ -96,18 +114,20 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         judging: &JudgedBy<'_>,
         cycle: &mut Cycle<'_>,
     ) -> Result<Taken, Trouble> {
-        let current = self.judge(current, judging, cycle).map_err(|refusal| {
-            let Rejection { code, text } = refusal;
-            let problem = match code {
-                FaultCode::SourceUnreachable => Problem::Unreachable,
-                _ => Problem::Refused,
-            };
-            (problem, code, format!("{}: {text}", judging.url))
-        })?;
-        let last = last
-            .take()
-            .map(|(last, _)| last.further)
-            .unwrap_or_default();
+        let current = match self.judge(current, judging, cycle) {
+            Ok(current) => current,
+            Err(Rejection { code, text }) => {
+                let problem = match code {
+                    FaultCode::SourceUnreachable => Problem::Unreachable,
+                    _ => Problem::Refused,
+                };
+                return Err((problem, code, format!("{}: {text}", judging.url)));
+            }
+        };
+        let last = match last.take() {
+            Some((last, _)) => last.further,
+            None => BTreeMap::new(),
+        };
         let (further, refused, notes) = self.judge_further(&current, further, last, judging, cycle);
         Ok(Taken {
             documents: InForce {
@@ -129,11 +149,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Result<StandingDocument, Rejection> {
         let part = document_of(judging.url, part)?;
-        let mark = cycle
-            .state
-            .marks
-            .get(&judging.mark)
-            .filter(|_| !cycle.intent.accept_rollback);
+        let mark = match cycle.intent.accept_rollback {
+            true => None,
+            false => cycle.state.marks.get(&judging.mark),
+        };
         let ValidDocument {
             document,
             signer,
@@ -169,15 +188,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut notes = Vec::new();
         for (stage, part) in parts {
             let label = part.version.label.clone();
-            let read = document_of(judging.url, part)
-                .and_then(|part| Ok((self.read(&part, judging, None, cycle.clock)?, part)));
-            let standing = match read {
-                Ok((
-                    ValidDocument {
-                        document, signer, ..
-                    },
-                    part,
-                )) if counts(stage, &document) => Some(cycle.keep(document, signer, part)),
+            let standing = match self.read_further(part, judging, cycle.clock) {
+                Ok((valid, part)) if counts(stage, &valid.document) => {
+                    Some(cycle.keep(valid.document, valid.signer, part))
+                }
                 Ok(_) => {
                     notes.push(format!(
                         "{stage} (version {}) does not count, its keys let nobody in: its serial \
@@ -193,14 +207,34 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     refused.push(Rejection { code, text });
                     // A document that became current has left its stage and must not return as
                     // pending.
-                    last.remove(&stage).filter(|one| {
-                        counts(stage, &one.document) && one.version != current.version
-                    })
+                    match last.remove(&stage) {
+                        Some(one)
+                            if counts(stage, &one.document) && one.version != current.version =>
+                        {
+                            Some(one)
+                        }
+                        _ => None,
+                    }
                 }
             };
-            further.extend(standing.map(|standing| (stage, standing)));
+            if let Some(standing) = standing {
+                further.insert(stage, standing);
+            }
         }
         (further, refused, notes)
+    }
+
+    /// Parses and verifies a fetched document of another stage, whose serial is not compared with
+    /// any mark.
+    fn read_further(
+        &self,
+        part: Part,
+        judging: &JudgedBy<'_>,
+        clock: Clock,
+    ) -> Result<(ValidDocument, Part), Rejection> {
+        let part = document_of(judging.url, part)?;
+        let valid = self.read(&part, judging, None, clock)?;
+        Ok((valid, part))
     }
 
     /// Parses and verifies a fetched document.
@@ -211,23 +245,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         mark: Option<&Mark>,
         clock: Clock,
     ) -> Result<ValidDocument, Rejection> {
-        let refused = |error: Distrust| Rejection {
-            code: error.code(),
-            text: chain(&error),
-        };
-        let document = document::parse(&part.bytes, judging.rules).map_err(|error| Rejection {
-            code: error.code(),
-            text: chain(&error),
-        })?;
-        let signed_at =
-            |now| verify_signer(&document, &part.bytes, judging.signers, now).map_err(refused);
-        let signer = signed_at(clock.effective())?;
+        let document = document::parse(&part.bytes, judging.rules)?;
+        let signers = judging.signers;
+        let signer = verify_signer(&document, &part.bytes, signers, clock.effective())?;
         if clock.is_wrong() {
             // It is not known which of the two times is nearer the truth, so the signer must have
             // been valid at both.
-            signed_at(clock.wall)?;
+            verify_signer(&document, &part.bytes, signers, clock.wall)?;
         }
-        let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
+        let mark = verify(&document, &self.config.trust, mark)?;
         Ok(ValidDocument {
             document,
             signer,

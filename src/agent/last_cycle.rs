@@ -1,6 +1,7 @@
 //! Detects that nothing has changed since the last cycle, so that there is nothing to decide.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use super::together::all_of;
 use super::{Agent, Answered, RECORD_EVERY};
 use crate::host::sshd::SSHD;
 use crate::host::{Host, Snapshot, Target};
-use crate::state::Store;
+use crate::state::{State, Store};
 use authkeys_core::document::Digest;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{FaultCode, Outcome, Status};
@@ -112,10 +113,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if !idle || !all_left || !comes_again(outcome) || self.host.sshd_is_unknown() {
             return None;
         }
-        let state = store.state();
-        let mut recorded: Vec<Timestamp> = state.sources.values().map(|one| one.fetched).collect();
-        recorded.extend(state.clock);
-        let earliest = recorded.into_iter().min()?;
+        let earliest = earliest_recorded(store.state())?;
         let mut until = earliest.checked_add(RECORD_EVERY).ok()?;
         if let Some(change) = outcome.next_change {
             until = until.min(change);
@@ -137,20 +135,23 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// Asks the sources for anything newer than what the last cycle had.
     pub async fn ask_again(&self, last: &LastCycle) -> Answered {
         let sources = self.config.sources();
-        let asked = sources.iter().zip(&last.known);
-        let asked = asked.map(|(source, known)| async move {
-            let answers = self.ask(source, known).await;
-            (known.clone(), answers)
-        });
-        Answered(all_of(asked).await)
+        let mut asked = Vec::with_capacity(sources.len());
+        for (source, known) in sources.iter().zip(&last.known) {
+            asked.push(async move {
+                let answers = self.ask(source, known).await;
+                (known.clone(), answers)
+            });
+        }
+        Answered(all_of(asked.into_iter()).await)
     }
 
     /// Whether the sources have nothing new, and the accounts and their files are as they were
     /// left. The files are read, because their owners could change one without leaving a trace.
     pub fn nothing_is_new(&self, last: &LastCycle, answered: &Answered) -> bool {
-        let mut answers = answered.0.iter();
-        if !answers.all(|(_, answers)| answers.are_unchanged()) {
-            return false;
+        for (_, answers) in &answered.0 {
+            if !answers.are_unchanged() {
+                return false;
+            }
         }
         for source in self.config.sources() {
             if open_to_others(&source.url).is_some() {
@@ -196,8 +197,15 @@ impl Left {
 
 impl OwnFiles {
     fn are_unchanged(&self) -> bool {
-        let mut traces = self.traces.iter();
-        Store::can_write(&self.state) && traces.all(|(path, trace)| Trace::of(path) == *trace)
+        if !Store::can_write(&self.state) {
+            return false;
+        }
+        for (path, trace) in &self.traces {
+            if Trace::of(path) != *trace {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -206,28 +214,39 @@ impl Trace {
         let mut found = Vec::new();
         for path in path.ancestors() {
             // A link, and its target.
-            found.push(fs::symlink_metadata(path).ok().map(FoundEntry::from));
-            found.push(fs::metadata(path).ok().map(FoundEntry::from));
+            found.push(FoundEntry::of(fs::symlink_metadata(path)));
+            found.push(FoundEntry::of(fs::metadata(path)));
         }
         Self(found)
     }
 }
 
-impl From<Metadata> for FoundEntry {
-    fn from(of: Metadata) -> Self {
+impl FoundEntry {
+    fn of(found: io::Result<Metadata>) -> Option<Self> {
+        let of = found.ok()?;
         let content = Content {
             size: of.size(),
             modified: (of.mtime(), of.mtime_nsec()),
             changed: (of.ctime(), of.ctime_nsec()),
         };
-        Self {
+        Some(Self {
             device: of.dev(),
             inode: of.ino(),
             mode: of.mode(),
             owner: (of.uid(), of.gid()),
             content: if of.is_dir() { None } else { Some(content) },
-        }
+        })
     }
+}
+
+/// The earliest of the times that the state has recorded.
+fn earliest_recorded(state: &State) -> Option<Timestamp> {
+    let mut recorded = Vec::with_capacity(state.sources.len() + 1);
+    for source in state.sources.values() {
+        recorded.push(source.fetched);
+    }
+    recorded.extend(state.clock);
+    recorded.into_iter().min()
 }
 
 /// Whether another cycle on an unchanged node would have this outcome: nothing failed, and what is

@@ -153,20 +153,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
         let sources = self.config.sources();
-        let mut answered = answered.map(|answered| answered.0.into_iter());
-        let fetches = sources.iter().map(|source| {
+        let answered = match answered {
+            Some(Answered(answers)) => answers,
+            None => Vec::new(),
+        };
+        let mut answered = answered.into_iter();
+        let mut fetches = Vec::with_capacity(sources.len());
+        for source in &sources {
             let asked = self.before_fetch(source, &authority, &cycle);
-            let had = answered.as_mut().and_then(Iterator::next);
-            async move {
+            let had = answered.next();
+            fetches.push(async move {
                 let asked = asked?;
                 let answers = match had {
                     Some((known, answers)) if known == asked.known => answers,
                     _ => self.ask(source, &asked.known).await,
                 };
                 Ok((asked, answers))
-            }
-        });
-        let fetched: Vec<Result<_, Box<_>>> = all_of(fetches).await;
+            });
+        }
+        let fetched: Vec<Result<_, Box<_>>> = all_of(fetches.into_iter()).await;
         let mut acquired = BTreeMap::new();
         for (source, fetched) in sources.into_iter().zip(fetched) {
             self.host.step();
@@ -361,7 +366,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut without = BTreeSet::new();
         for account in &self.config.accounts {
             if KeySets::of(account, acquired).is_none() {
-                without.extend(account.sources.iter().map(|source| source.url.clone()));
+                for source in &account.sources {
+                    without.insert(source.url.clone());
+                }
             }
         }
         for (url, got) in acquired {
@@ -408,9 +415,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             cycle.faults.push(fault.fault());
         }
         if cycle.store.is_outdated() {
-            let accounts = places.iter().filter_map(|at| self.config.accounts.get(*at));
             let mut remembered = Vec::with_capacity(places.len());
-            for (one, account) in prepared.into_iter().zip(accounts) {
+            for (at, one) in places.iter().zip(prepared) {
+                let Some(account) = self.config.accounts.get(*at) else {
+                    continue;
+                };
                 let fresh = is_fresh(account, acquired);
                 remembered.push(one.without_memory(cycle.store.state(), fresh));
             }
@@ -441,16 +450,22 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// Whether all sources of an account answered in this cycle.
 fn is_fresh(account: &AccountConfig, acquired: &BTreeMap<SourceUrl, Acquired>) -> bool {
-    let mut sources = account.sources.iter();
-    sources.all(|source| acquired.get(&source.url).is_some_and(|got| got.fresh))
+    for source in &account.sources {
+        match acquired.get(&source.url) {
+            Some(got) if got.fresh => {}
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// The documents in force, by source.
 fn in_force(state: &State) -> Vec<(&String, Vec<Kept>)> {
-    let sources = state.sources.iter();
-    sources
-        .map(|(url, one)| (url, one.documents().collect()))
-        .collect()
+    let mut in_force = Vec::with_capacity(state.sources.len());
+    for (url, accepted) in &state.sources {
+        in_force.push((url, accepted.documents().collect()));
+    }
+    in_force
 }
 
 impl<'s> Cycle<'s> {

@@ -56,15 +56,19 @@ pub(super) struct PlannedKeys {
 impl InCommon {
     /// Moves the keys out of a plan.
     pub(super) fn keys_of(&mut self, plan: &mut Plan) -> PlannedKeys {
-        let mut share = |keys: &mut Vec<KeyShown>| match std::mem::take(keys) {
-            none if none.is_empty() => KeyList::default(),
-            keys => self.keys.share(keys.into()),
-        };
         PlannedKeys {
-            in_force: share(&mut plan.in_force),
-            added: share(&mut plan.added),
-            removed: share(&mut plan.removed),
-            updated: share(&mut plan.updated),
+            in_force: self.share_keys(&mut plan.in_force),
+            added: self.share_keys(&mut plan.added),
+            removed: self.share_keys(&mut plan.removed),
+            updated: self.share_keys(&mut plan.updated),
         }
+    }
+
+    fn share_keys(&mut self, keys: &mut Vec<KeyShown>) -> KeyList {
+        let keys = std::mem::take(keys);
+        if keys.is_empty() {
+            return KeyList::default();
+        }
+        self.keys.share(keys.into())
     }
 }

@@ -105,16 +105,19 @@ impl<'a> KeySets<'a> {
     /// What the guard judges.
     pub(super) fn candidate(&self, guard: Guard) -> Option<Judged> {
         let (first, others) = self.known.split_first()?;
-        let others = others.iter().map(|set| JudgedSource {
-            source: set.name.clone(),
-            document: set.documents.current.kept,
-            further: set.further(),
-        });
+        let mut judged = Vec::with_capacity(others.len());
+        for set in others {
+            judged.push(JudgedSource {
+                source: set.name.clone(),
+                document: set.documents.current.kept,
+                further: set.further(),
+            });
+        }
         Some(Judged {
             document: first.documents.current.kept,
             further: first.further(),
             source: self.are_several().then(|| first.name.clone()),
-            others: others.collect(),
+            others: judged,
             guard,
         })
     }
@@ -125,11 +128,14 @@ impl<'a> KeySets<'a> {
             outcome.follow(&first.documents.current.document);
         }
         if self.are_several() {
-            let followed = self.known.iter().map(|set| Followed {
-                source: set.name.clone(),
-                document: (&set.documents.current.document).into(),
-            });
-            outcome.documents = followed.collect();
+            let mut followed = Vec::with_capacity(self.known.len());
+            for set in &self.known {
+                followed.push(Followed {
+                    source: set.name.clone(),
+                    document: (&set.documents.current.document).into(),
+                });
+            }
+            outcome.documents = followed;
         }
     }
 
@@ -145,10 +151,12 @@ impl<'a> KeySets<'a> {
                 if stage != Stage::Current {
                     place.push_str(&format!("{stage}: "));
                 }
-                left_out.extend(one.document.left_out.iter().map(|bad| LeftOut {
-                    line: bad.line,
-                    reason: format!("{place}{}", bad.reason),
-                }));
+                for bad in &one.document.left_out {
+                    left_out.push(LeftOut {
+                        line: bad.line,
+                        reason: format!("{place}{}", bad.reason),
+                    });
+                }
             }
         }
         left_out
@@ -173,11 +181,13 @@ impl LastSets {
                 is_current: true,
                 source,
             });
-            layers.extend(set.further.iter().map(|document| Layer {
-                document,
-                is_current: false,
-                source,
-            }));
+            for document in &set.further {
+                layers.push(Layer {
+                    document,
+                    is_current: false,
+                    source,
+                });
+            }
         }
         layers
     }
@@ -187,13 +197,16 @@ impl LastSets {
         if let Some(first) = self.0.first() {
             outcome.follow(&first.current);
         }
-        let followed = self.0.iter().filter_map(|set| {
-            Some(Followed {
-                source: set.name.clone()?,
-                document: (&set.current).into(),
-            })
-        });
-        outcome.documents = followed.collect();
+        let mut followed = Vec::new();
+        for set in &self.0 {
+            if let Some(name) = &set.name {
+                followed.push(Followed {
+                    source: name.clone(),
+                    document: (&set.current).into(),
+                });
+            }
+        }
+        outcome.documents = followed;
     }
 }
 
@@ -208,12 +221,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut sets = Vec::new();
         for set in judged.sets() {
             let rules = self.config.rules(source_of(account, set.source)?);
-            let document = |kept: Kept| load(store, kept, &rules).map(|(document, ..)| document);
-            let further = set.further.iter().map(|kept| document(*kept));
+            let (current, ..) = load(store, set.document, &rules)?;
+            let mut further = Vec::with_capacity(set.further.len());
+            for kept in set.further {
+                let (document, ..) = load(store, *kept, &rules)?;
+                further.push(document);
+            }
             sets.push(LastSet {
                 name: set.source.map(str::to_owned),
-                current: document(set.document)?,
-                further: further.collect::<Option<_>>()?,
+                current,
+                further,
             });
         }
         Some(LastSets(sets))

@@ -31,33 +31,40 @@ impl SharedFiles {
 
     pub(super) fn by_path(&self, target: &Target) -> Option<Fault> {
         let path = read_by_sshd(target);
-        self.paths
-            .get(&path)
-            .filter(|users| users.len() > 1)
-            .map(|_| shared_file(target.account.user.as_str(), &path.display()))
+        let users = self.paths.get(&path)?;
+        if users.len() < 2 {
+            return None;
+        }
+        let user = target.account.user.as_str();
+        Some(shared_file(user, &path.display()))
     }
 
     /// Rejects accounts whose files turn out to be the same, before anything is decided for them.
     pub(super) fn refuse(&mut self, found: &mut [(usize, &AccountConfig, Found)]) {
-        let place = |one: &Found| {
-            one.as_ref()
-                .ok()
-                .and_then(|(target, files)| files.place(target))
-        };
         for (at, _, one) in found.iter() {
-            if let Some(place) = place(one) {
+            if let Some(place) = place_of(one) {
                 self.files.entry(place).or_default().insert(*at);
             }
         }
         for (_, _, one) in found {
-            let shared = place(one)
-                .and_then(|place| self.files.get(&place))
-                .is_some_and(|users| users.len() > 1);
-            if let (true, Ok((target, _))) = (shared, &*one) {
+            if self.is_shared(one)
+                && let Ok((target, _)) = one
+            {
                 let outcome = outcome_of(target);
                 let fault = shared_file(&outcome.user, &outcome.file);
                 *one = Err(Box::new(Prepared::failed(outcome, fault)));
             }
+        }
+    }
+
+    /// Whether the account's file is also that of another account.
+    fn is_shared(&self, found: &Found) -> bool {
+        let Some(place) = place_of(found) else {
+            return false;
+        };
+        match self.files.get(&place) {
+            Some(users) => users.len() > 1,
+            None => false,
         }
     }
 
@@ -66,24 +73,31 @@ impl SharedFiles {
         &self,
         accounts: &mut BTreeMap<usize, AccountOutcome>,
     ) -> Vec<Fault> {
-        let several = self
-            .paths
-            .values()
-            .chain(self.files.values())
-            .filter(|users| users.len() > 1);
         let mut faults = Vec::new();
-        for at in several.flatten() {
-            if let Some(served) = accounts
-                .get_mut(at)
-                .filter(|one| one.status != Status::Failed)
-            {
-                let fault = shared_file(&served.user, &served.file);
-                served.fault(Status::Failed, fault.code, fault.text.clone());
-                faults.push(fault);
+        for users in self.paths.values().chain(self.files.values()) {
+            if users.len() < 2 {
+                continue;
+            }
+            for at in users {
+                if let Some(served) = accounts.get_mut(at)
+                    && served.status != Status::Failed
+                {
+                    let fault = shared_file(&served.user, &served.file);
+                    served.fault(Status::Failed, fault.code, fault.text.clone());
+                    faults.push(fault);
+                }
             }
         }
         faults
     }
+}
+
+/// The place of the account's file, if that was read.
+fn place_of(found: &Found) -> Option<((u64, u64), OsString)> {
+    let Ok((target, files)) = found else {
+        return None;
+    };
+    files.place(target)
 }
 
 fn read_by_sshd(target: &Target) -> PathBuf {

@@ -39,13 +39,16 @@ pub fn read_signers(
     let Some(signers) = &config.signers else {
         return Ok(None);
     };
-    let whole = |message: String| vec![SignersFault { line: 0, message }];
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
-    let content = bounded::read_trusted(&signers.path, limit, nix::unistd::geteuid().as_raw())
-        .map_err(whole)?
-        .ok_or_else(|| {
-            whole("there is no such file; [trust] allowed_signers names it".to_owned())
-        })?;
+    let us = nix::unistd::geteuid().as_raw();
+    let content = match bounded::read_trusted(&signers.path, limit, us) {
+        Ok(Some(content)) => content,
+        Ok(None) => {
+            let message = "there is no such file; [trust] allowed_signers names it";
+            return Err(of_whole_file(message.to_owned()));
+        }
+        Err(message) => return Err(of_whole_file(message)),
+    };
     let zone = zone();
     let principals = signers.principals.as_deref();
     let rules = SignerRules {
@@ -54,4 +57,9 @@ pub fn read_signers(
         min_rsa_bits: config.line_rules.min_rsa_bits,
     };
     Signers::parse(&content, &rules).map(Some)
+}
+
+/// A fault that is not in one of the lines.
+fn of_whole_file(message: String) -> Vec<SignersFault> {
+    vec![SignersFault { line: 0, message }]
 }

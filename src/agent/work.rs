@@ -63,6 +63,11 @@ impl Work {
         self.target.account.user.to_string()
     }
 
+    /// A fault of the account.
+    pub(super) fn fault(&self, code: FaultCode, text: String) -> Fault {
+        Fault::new(code, Subject::Account(self.user()), text)
+    }
+
     pub(super) fn host_fault(&self, error: &HostError) -> Fault {
         host_fault(self.target.account.user.as_str(), error)
     }
@@ -72,22 +77,24 @@ impl Prepared {
     /// Whether an earlier cycle wrote the file, judging by its content. A fragment of another name
     /// may have been written at the first boot.
     pub(super) fn was_written(&self) -> bool {
-        self.work
-            .as_ref()
-            .is_some_and(|work| match (&work.files, &work.target.place) {
-                (Files::One(snapshot), _) => {
-                    snapshot.content.as_deref().is_some_and(holds_our_block)
+        let Some(work) = &self.work else {
+            return false;
+        };
+        match (&work.files, &work.target.place) {
+            (Files::One(snapshot), _) => match &snapshot.content {
+                Some(content) => holds_our_block(content),
+                None => false,
+            },
+            (Files::Several(_, present), Place::Fragment { name })
+                if name == FragmentName::default().as_str() =>
+            {
+                match &present.ours {
+                    Some(content) => count_keys(content) > 0,
+                    None => false,
                 }
-                (Files::Several(_, present), Place::Fragment { name })
-                    if name == FragmentName::default().as_str() =>
-                {
-                    present
-                        .ours
-                        .as_deref()
-                        .is_some_and(|content| count_keys(content) > 0)
-                }
-                _ => false,
-            })
+            }
+            _ => false,
+        }
     }
 
     /// Whether a file may be written.
@@ -129,10 +136,10 @@ impl Prepared {
         if entries.len() == wanted {
             return self;
         }
-        let published: HashSet<Fingerprint> = entries
-            .iter()
-            .map(|entry| entry.key.fingerprint())
-            .collect();
+        let mut published: HashSet<Fingerprint> = HashSet::new();
+        for entry in entries.iter() {
+            published.insert(entry.key.fingerprint());
+        }
         let published = published.difference(pinned).count();
         let user = &self.outcome.user;
         let refused = wanted - entries.len();

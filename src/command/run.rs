@@ -57,13 +57,16 @@ pub(super) fn run(path: &Path) -> Exit {
         host: Node::default(),
         deliver: RemoteReports::new(remote, system::host()),
         load: move || {
-            let lines = |faults: Vec<_>| {
-                faults
-                    .iter()
-                    .map(|fault| load::fault_line(&file, fault))
-                    .collect::<Vec<_>>()
+            let config = match load::config(&file) {
+                Ok(config) => config,
+                Err(faults) => {
+                    let mut lines = Vec::new();
+                    for fault in &faults {
+                        lines.push(load::fault_line(&file, fault));
+                    }
+                    return Err(lines.join("; "));
+                }
             };
-            let config = load::config(&file).map_err(|faults| lines(faults).join("; "))?;
             load::signers(&config).map_err(|faults| faults.join("; "))?;
             warn(&config);
             Ok(load::setup(config))

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::locked::locked;
 use authkeys_core::origin::MAX_DOCUMENT;
 use authkeys_core::wire::{Answer, Assembler, Frame, Request, head};
 use authkeys_core::words::{cut, plain};
@@ -130,10 +131,6 @@ impl Drop for Connection {
             let _ = thread::Builder::new().spawn(move || helper.wait());
         }
     }
-}
-
-fn locked(waiting: &Mutex<WaitingRequest>) -> MutexGuard<'_, WaitingRequest> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sends and receives until the connection ends. Returns how it ended.

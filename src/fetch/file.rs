@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::timeout;
 
+use crate::locked::locked;
 use authkeys_core::origin::{Class, FetchError, Fetched, MAX_DOCUMENT, Version};
 use authkeys_core::schedule::Backoff;
 
@@ -65,7 +66,7 @@ impl FileSources {
     }
 
     fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, UnfinishedReads>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
@@ -146,15 +147,11 @@ fn answer_of(
             .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
             .open(path)
             .map_err(|error| failed("open", path, &error))?;
-        let stat = |file: &File| {
-            file.metadata()
-                .map_err(|error| failed("stat", path, &error))
-        };
-        let before = stat(&file)?;
+        let before = stat(path, &file)?;
         regular(path, &before)?;
         let bytes = bounded(path, &mut file)?;
         between();
-        let after = stat(&file)?;
+        let after = stat(path, &file)?;
         let whole = u64::try_from(bytes.len()).is_ok_and(|length| length == after.len());
         if whole && version(&before) == version(&after) {
             return Ok(Fetched::document(bytes, version(&after)));
@@ -165,6 +162,13 @@ fn answer_of(
         "write a new file beside it and rename that over it; writing in place can be read half \
          done",
     ))
+}
+
+fn stat(path: &Path, file: &File) -> Result<Metadata, FetchError> {
+    match file.metadata() {
+        Ok(metadata) => Ok(metadata),
+        Err(error) => Err(failed("stat", path, &error)),
+    }
 }
 
 fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
@@ -219,7 +223,6 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), FetchError> {
 
 fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
     let message = format!("cannot {operation} {}: {error}", path.display());
-    let invalid = |remedy: &str| (Class::Invalid, remedy.to_owned());
     let (class, remedy) = match error.kind() {
         ErrorKind::NotFound => (
             Class::Missing,
@@ -232,15 +235,18 @@ fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
                 path.parent().unwrap_or(path).display()
             ),
         ),
-        ErrorKind::NotADirectory => {
-            invalid("a part of the path is not a directory; correct `source`")
-        }
-        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
-            invalid("its symbolic links go in a circle; correct them or `source`")
-        }
-        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => {
-            invalid("that cannot be a file's name; correct `source`")
-        }
+        ErrorKind::NotADirectory => (
+            Class::Invalid,
+            "a part of the path is not a directory; correct `source`".to_owned(),
+        ),
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => (
+            Class::Invalid,
+            "its symbolic links go in a circle; correct them or `source`".to_owned(),
+        ),
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => (
+            Class::Invalid,
+            "that cannot be a file's name; correct `source`".to_owned(),
+        ),
         _ => (
             Class::Transient,
             "check the file system and the disk that it is on".to_owned(),

@@ -41,43 +41,49 @@ impl Helper {
     pub(super) async fn connect(&self) -> Result<Connection, String> {
         match self {
             Self::Socket(path) => {
-                let failed = |fault| {
-                    format!(
-                        "cannot be reached at {} ({fault}); see `systemctl status \
-                         authkeysd-fetch.socket`, then restart authkeysd",
-                        path.display()
-                    )
+                let stream = match UnixStream::connect(path).await {
+                    Ok(stream) => stream,
+                    Err(fault) => {
+                        return Err(format!(
+                            "cannot be reached at {} ({fault}); see `systemctl status \
+                             authkeysd-fetch.socket`, then restart authkeysd",
+                            path.display()
+                        ));
+                    }
                 };
-                let (reader, writer) = UnixStream::connect(path)
-                    .await
-                    .map_err(failed)?
-                    .into_split();
+                let (reader, writer) = stream.into_split();
                 Ok(Connection::new(reader, writer, None, None))
             }
             Self::Program => {
                 let program = find()?;
-                start(&program).map_err(|fault| {
-                    format!("cannot be started from {} ({fault})", program.display())
-                })
+                match start(&program) {
+                    Ok(connection) => Ok(connection),
+                    Err(fault) => Err(format!(
+                        "cannot be started from {} ({fault})",
+                        program.display()
+                    )),
+                }
             }
         }
     }
 }
 
 fn find() -> Result<PathBuf, String> {
-    let own = env::current_exe().ok();
-    let beside = own
-        .as_deref()
-        .and_then(Path::parent)
-        .map(|directory| directory.join(PROGRAM));
-    let places = [beside, Some(Path::new(INSTALLED).join(PROGRAM))];
-    let found = places.into_iter().flatten().find(|path| path.is_file());
-    found.ok_or_else(|| {
-        format!(
-            "is missing: it is neither beside authkeysd nor in {INSTALLED}; install the package \
-             again"
-        )
-    })
+    if let Ok(own) = env::current_exe()
+        && let Some(directory) = own.parent()
+    {
+        let beside = directory.join(PROGRAM);
+        if beside.is_file() {
+            return Ok(beside);
+        }
+    }
+    let installed = Path::new(INSTALLED).join(PROGRAM);
+    if installed.is_file() {
+        return Ok(installed);
+    }
+    Err(format!(
+        "is missing: it is neither beside authkeysd nor in {INSTALLED}; install the package again"
+    ))
 }
 
 /// Starts the helper with the environment of this process, which holds its credentials and
@@ -89,9 +95,15 @@ fn start(program: &Path) -> io::Result<Connection> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    let missing = || io::Error::other("a pipe is missing");
-    let input = Sender::from_owned_fd(OwnedFd::from(child.stdin.take().ok_or_else(missing)?))?;
-    let output = Receiver::from_owned_fd(OwnedFd::from(child.stdout.take().ok_or_else(missing)?))?;
-    let words = Receiver::from_owned_fd(OwnedFd::from(child.stderr.take().ok_or_else(missing)?))?;
+    let input = Sender::from_owned_fd(descriptor(child.stdin.take())?)?;
+    let output = Receiver::from_owned_fd(descriptor(child.stdout.take())?)?;
+    let words = Receiver::from_owned_fd(descriptor(child.stderr.take())?)?;
     Ok(Connection::new(output, input, Some(child), Some(words)))
+}
+
+fn descriptor(pipe: Option<impl Into<OwnedFd>>) -> io::Result<OwnedFd> {
+    match pipe {
+        Some(pipe) => Ok(pipe.into()),
+        None => Err(io::Error::other("a pipe is missing")),
+    }
 }

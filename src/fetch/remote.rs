@@ -1,7 +1,7 @@
 //! Everything that authkeysd-fetch does on the network: sources, the instance, and the places that
 //! reports are sent to.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::Connection;
 use super::helper::Helper;
+use crate::locked::locked;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::nudge::Sight;
 use authkeys_core::origin::instance::{Instance, NoInstance};
@@ -126,12 +127,12 @@ impl Remote {
     /// It fails when the connection ends, which is given up when any other request on it gets no
     /// answer. Dropping the future ends the connection, too.
     pub async fn look(&self, look: &Look) -> Result<Sight, FetchError> {
-        let failed = |lost: NoAnswer| lost.failure("nudge");
         let given_up = self.0.given_up.notified();
-        let connecting = timeout(INSTANCE, self.connection()).await;
-        let connection = connecting
-            .unwrap_or_else(|_elapsed| Err(NoAnswer::within(INSTANCE)))
-            .map_err(failed)?;
+        let connection = match timeout(INSTANCE, self.connection()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(lost)) => return Err(lost.failure("nudge")),
+            Err(_elapsed) => return Err(NoAnswer::within(INSTANCE).failure("nudge")),
+        };
         let request = Request::Nudge {
             tag: look.tag.clone(),
             every: u32::try_from(look.every.as_millis()).unwrap_or(u32::MAX),
@@ -143,8 +144,11 @@ impl Remote {
             is_answered: false,
         };
         let answer = tokio::select! {
-            answer = connection.ask(&request, None) => answer.map_err(NoAnswer).map_err(failed)?,
-            () = given_up => return Err(failed(NoAnswer::within(FETCH))),
+            answer = connection.ask(&request, None) => match answer {
+                Ok(answer) => answer,
+                Err(why) => return Err(NoAnswer(why).failure("nudge")),
+            },
+            () = given_up => return Err(NoAnswer::within(FETCH).failure("nudge")),
         };
         looking.is_answered = true;
         answer::sight(answer)
@@ -216,30 +220,17 @@ impl Remote {
         if let Some(open) = self.open() {
             return Ok(open);
         }
-        *self
-            .0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
+        *locked(&self.0.connection) = Some(Arc::clone(&new));
         Ok(new)
     }
 
     fn open(&self) -> Option<Arc<Connection>> {
-        let known = self
-            .0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = locked(&self.0.connection).clone();
         known.filter(|connection| connection.is_open())
     }
 
     fn forget(&self) {
-        *self
-            .0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.0.connection) = None;
     }
 }
 
@@ -315,11 +306,7 @@ impl Deliver for RemoteReports {
 
 impl Drop for Looking<'_> {
     fn drop(&mut self) {
-        let mut connection = self
-            .shared
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut connection = locked(&self.shared.connection);
         let is_current = connection
             .as_ref()
             .is_some_and(|current| Arc::ptr_eq(current, self.connection));

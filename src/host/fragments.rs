@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::Dir;
+use rustix::io::Errno;
 
 use super::read::{self, WantedFile};
 use super::temporary::sweep;
@@ -83,32 +84,27 @@ pub(super) fn read_all(
     };
     found.exists = true;
     found.ours = read::file(&directory, OsStr::new(fragment), &wanted, repairs)?;
-    let mut total = found.ours.content.as_ref().map_or(0, Vec::len);
-    for name in names(&directory)?
-        .into_iter()
-        .filter(|name| name != fragment)
-    {
-        match name
-            .to_str()
-            .ok_or(())
-            .map(|text| (text, read::file(&directory, &name, &wanted, repairs)))
-        {
-            Ok((text, Ok(snapshot))) => {
+    let mut total = found.ours.content.as_deref().unwrap_or_default().len();
+    for name in names(&directory)? {
+        if name == fragment {
+            continue;
+        }
+        let Some(text) = name.to_str() else {
+            let fault = "has a name that is not UTF-8 text";
+            found.obstacles.push(obstacle(&directory, &name, fault));
+            continue;
+        };
+        match read::file(&directory, &name, &wanted, repairs) {
+            Ok(snapshot) => {
                 let content = snapshot.content.as_deref().unwrap_or_default();
                 total += content.len();
                 if std::str::from_utf8(content).is_err() {
-                    found
-                        .obstacles
-                        .push(obstacle(&directory, &name, "is not UTF-8 text"));
+                    let fault = "is not UTF-8 text";
+                    found.obstacles.push(obstacle(&directory, &name, fault));
                 }
                 found.others.push((text.to_owned(), snapshot));
             }
-            Ok((_, Err(fault))) => found.obstacles.push(fault),
-            Err(()) => found.obstacles.push(obstacle(
-                &directory,
-                &name,
-                "has a name that is not UTF-8 text",
-            )),
+            Err(fault) => found.obstacles.push(fault),
         }
         if u64::try_from(total).map_or(true, |total| total > MAX_ALL) {
             return Err(HostError::TooLarge {
@@ -122,10 +118,13 @@ pub(super) fn read_all(
 }
 
 fn names(directory: &Directory) -> Result<Vec<OsString>, HostError> {
-    let failed = |errno| directory.failed("list", OsStr::new(""), errno);
+    let entries = match Dir::new(directory.readable()?) {
+        Ok(entries) => entries,
+        Err(errno) => return Err(cannot_list(directory, errno)),
+    };
     let mut names = Vec::new();
-    for entry in Dir::new(directory.readable()?).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+    for entry in entries {
+        let entry = entry.map_err(|errno| cannot_list(directory, errno))?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name == "." || name == ".." {
             continue;
@@ -141,6 +140,10 @@ fn names(directory: &Directory) -> Result<Vec<OsString>, HostError> {
     }
     names.sort();
     Ok(names)
+}
+
+fn cannot_list(directory: &Directory, errno: Errno) -> HostError {
+    directory.failed("list", OsStr::new(""), errno)
 }
 
 fn obstacle(directory: &Directory, name: &OsStr, fault: &'static str) -> HostError {

@@ -38,17 +38,13 @@ pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) ->
     let owner = Uid::from_raw(owner);
     let own = setfsuid(owner);
     let became = setfsuid(owner) == owner;
-    let found = if became {
-        read()
-    } else {
-        Err(io::Error::from(io::ErrorKind::PermissionDenied))
-    };
+    let found = if became { read() } else { Err(denied()) };
     setfsuid(own);
     // If the thread cannot change back, it must not do anything else.
     if setfsuid(own) == own {
         found
     } else {
-        Err(io::Error::from(io::ErrorKind::PermissionDenied))
+        Err(denied())
     }
 }
 
@@ -59,9 +55,15 @@ pub(super) fn groups_of(account: &Account) -> Result<Vec<Gid>, HostError> {
     if Uid::effective().as_raw() == account.uid {
         return Ok(Vec::new());
     }
-    let failed = |source| not_taken(account, "groups", source);
-    let name = CString::new(account.user.as_str()).map_err(|fault| failed(fault.into()))?;
-    getgrouplist(&name, Gid::from_raw(account.gid)).map_err(|errno| failed(errno.into()))
+    match listed_groups(account) {
+        Ok(groups) => Ok(groups),
+        Err(source) => Err(not_taken(account, "groups", source)),
+    }
+}
+
+fn listed_groups(account: &Account) -> io::Result<Vec<Gid>> {
+    let name = CString::new(account.user.as_str())?;
+    Ok(getgrouplist(&name, Gid::from_raw(account.gid))?)
 }
 
 /// Gives the calling thread these groups, and the account's gid and uid for files. It cannot change
@@ -72,26 +74,30 @@ pub(super) fn become_account(account: &Account, groups: &[Gid]) -> Result<(), Ho
     if Uid::effective().as_raw() == account.uid {
         return Ok(());
     }
-    let failed = |part, source| not_taken(account, part, source);
     let mut raw = Vec::with_capacity(groups.len());
     for gid in groups {
         raw.push(rustix::thread::Gid::from_raw(gid.as_raw()));
     }
-    rustix::thread::set_thread_groups(&raw).map_err(|errno| failed("groups", errno.into()))?;
+    if let Err(errno) = rustix::thread::set_thread_groups(&raw) {
+        return Err(not_taken(account, "groups", errno.into()));
+    }
 
     // These two calls return only the previous id, so the second call of each is the check.
-    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
     let uid = Uid::from_raw(account.uid);
     let gid = Gid::from_raw(account.gid);
     setfsgid(gid);
     if setfsgid(gid) != gid {
-        return Err(failed("gid", denied()));
+        return Err(not_taken(account, "gid", denied()));
     }
     setfsuid(uid);
     if setfsuid(uid) != uid {
-        return Err(failed("uid", denied()));
+        return Err(not_taken(account, "uid", denied()));
     }
     Ok(())
+}
+
+fn denied() -> io::Error {
+    io::Error::from(io::ErrorKind::PermissionDenied)
 }
 
 fn not_taken(account: &Account, part: &'static str, source: io::Error) -> HostError {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
@@ -52,23 +52,34 @@ pub struct Shadow {
 /// May block as long as the NSS services do.
 pub(super) fn look_up(account: &Account) -> Result<LoginState, HostError> {
     let user = account.user.as_str();
-    let failed = |errno: nix::Error| HostError::Lookup {
-        account: user.to_owned(),
-        source: errno.into(),
+    match user_and_groups(account) {
+        Ok((shell, groups)) => Ok(LoginState {
+            groups,
+            shell: Shell::of(shell),
+            shadow: shadow(user),
+        }),
+        Err(errno) => Err(HostError::Lookup {
+            account: user.to_owned(),
+            source: errno.into(),
+        }),
+    }
+}
+
+/// The account's shell, which is empty if the account is not known, and the names of its groups.
+fn user_and_groups(account: &Account) -> nix::Result<(PathBuf, Vec<String>)> {
+    let user = account.user.as_str();
+    let shell = match User::from_name(user)? {
+        Some(found) => found.shell,
+        None => PathBuf::new(),
     };
-    let found = User::from_name(user).map_err(failed)?;
-    let shell = found.map(|found| found.shell).unwrap_or_default();
     let name = std::ffi::CString::new(user).unwrap_or_default();
-    let ids = getgrouplist(&name, Gid::from_raw(account.gid)).map_err(failed)?;
-    let names = ids
-        .into_iter()
-        .filter_map(|gid| Group::from_gid(gid).ok().flatten());
-    let groups = names.map(|group| group.name).collect();
-    Ok(LoginState {
-        groups,
-        shell: Shell::of(shell),
-        shadow: shadow(user),
-    })
+    let mut groups = Vec::new();
+    for gid in getgrouplist(&name, Gid::from_raw(account.gid))? {
+        if let Ok(Some(group)) = Group::from_gid(gid) {
+            groups.push(group.name);
+        }
+    }
+    Ok((shell, groups))
 }
 
 impl Shell {
@@ -92,15 +103,10 @@ impl Shell {
 
 /// Uses getent, because the name service knows more than /etc/shadow.
 fn shadow(user: &str) -> Option<Shadow> {
-    let getent = ["/usr/bin/getent", "/bin/getent"]
-        .into_iter()
-        .find(|program| Path::new(program).is_file())?;
-    let answer = program::run(
-        program::command(getent).args(["shadow", "--", user]),
-        PATIENCE,
-        None,
-    )
-    .ok()?;
+    let getent = program::installed(["/usr/bin/getent", "/bin/getent"])?;
+    let mut command = program::command(getent);
+    command.args(["shadow", "--", user]);
+    let answer = program::run(&mut command, PATIENCE, None).ok()?;
     let ProgramOutput { status, stdout, .. } = answer;
     if status.success() {
         Shadow::parse(stdout.lines().next()?)
@@ -112,26 +118,29 @@ fn shadow(user: &str) -> Option<Shadow> {
 impl Shadow {
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split(':').collect();
-        let number = |at: usize| {
-            fields
-                .get(at)
-                .and_then(|field| field.parse().ok())
-                .filter(|days: &i64| *days >= 0)
-        };
         let locked = fields.get(1)?.starts_with('!');
         Some(Self {
             locked,
-            changed: number(2),
-            max: number(4),
-            inactive: number(6),
-            expires: number(7),
+            changed: days(&fields, 2),
+            max: days(&fields, 4),
+            inactive: days(&fields, 6),
+            expires: days(&fields, 7),
         })
+    }
+}
+
+/// A number of days; `None` if the field is missing, empty or negative.
+fn days(fields: &[&str], at: usize) -> Option<i64> {
+    match fields.get(at)?.parse() {
+        Ok(days) if days >= 0 => Some(days),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn a_shadow_entry_is_read_by_its_fields() {

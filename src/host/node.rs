@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use nix::unistd::Gid;
@@ -18,6 +18,7 @@ use super::{
     Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot,
     Stamp, Target, account, fragments, identity, lock, login, preflight, refresh, sshd,
 };
+use crate::locked::locked;
 use authkeys_core::user::UserName;
 
 /// How long the accounts of a cycle wait for the slowest one before they go ahead.
@@ -51,7 +52,7 @@ struct KnownGroups(Arc<Mutex<HashMap<Account, Vec<Gid>>>>);
 
 impl KnownGroups {
     fn known(&self) -> MutexGuard<'_, HashMap<Account, Vec<Gid>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Asks NSS for the groups.

@@ -38,21 +38,20 @@ pub(super) struct ProgramOutput {
 impl ProgramOutput {
     /// The last line on standard error, else on standard output.
     pub(super) fn last_line(&self) -> &str {
-        let last = |text: &'_ str| {
-            text.lines()
-                .rfind(|line| !line.trim().is_empty())
-                .map(str::len)
-        };
-        let text = if last(&self.stderr).is_some() {
-            &self.stderr
-        } else {
-            &self.stdout
-        };
-        text.lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or("nothing")
-            .trim()
+        for text in [&self.stderr, &self.stdout] {
+            if let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) {
+                return line.trim();
+            }
+        }
+        "nothing"
     }
+}
+
+/// The first of these programs that is installed.
+pub(super) fn installed<const N: usize>(programs: [&'static str; N]) -> Option<&'static str> {
+    programs
+        .into_iter()
+        .find(|program| Path::new(program).is_file())
 }
 
 /// A command with a small environment that is the same for every caller.
@@ -175,42 +174,51 @@ fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
 /// and must spare them.
 fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
     let uid = rustix::thread::Uid::from_raw(account.uid);
-    let work = move || {
-        let become_uid = |uid| rustix::thread::set_thread_res_uid(None, uid, None);
-        become_uid(uid)?;
-        if let Some(group) = running {
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-        let started = Instant::now();
-        loop {
-            // A process that is hidden from root is not root's.
-            become_uid(rustix::thread::Uid::ROOT)?;
-            let children = others(children()?);
-            become_uid(uid)?;
-            // Not `any`: each of them must get its signal.
-            let left = children
-                .into_iter()
-                .filter(|child| !ended(*child, running))
-                .count();
-            if left == 0 {
-                return Ok(());
-            }
-            if started.elapsed() > DYING {
-                return Err(io::Error::other(format!(
-                    "it left {left} processes behind that cannot be killed"
-                )));
-            }
-            thread::yield_now();
-        }
-    };
     let thread = thread::Builder::new()
         .name("killer".to_owned())
-        .spawn(work)?;
-    thread.join().unwrap_or_else(|_| {
-        Err(io::Error::other(
+        .spawn(move || kill_all(uid, running))?;
+    match thread.join() {
+        Ok(ended) => ended,
+        Err(_) => Err(io::Error::other(
             "the thread that kills what it started died",
-        ))
-    })
+        )),
+    }
+}
+
+/// Kills and reaps, on a thread that takes the account's effective uid.
+fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
+    become_uid(uid)?;
+    if let Some(group) = running {
+        let _ = killpg(group, Signal::SIGKILL);
+    }
+    let started = Instant::now();
+    loop {
+        // A process that is hidden from root is not root's.
+        become_uid(rustix::thread::Uid::ROOT)?;
+        let children = others(children()?);
+        become_uid(uid)?;
+        // Each of them must get its signal.
+        let mut left = 0;
+        for child in children {
+            if !ended(child, running) {
+                left += 1;
+            }
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        if started.elapsed() > DYING {
+            return Err(io::Error::other(format!(
+                "it left {left} processes behind that cannot be killed"
+            )));
+        }
+        thread::yield_now();
+    }
+}
+
+/// Changes the effective uid of this thread.
+fn become_uid(uid: rustix::thread::Uid) -> rustix::io::Result<()> {
+    rustix::thread::set_thread_res_uid(None, uid, None)
 }
 
 /// Kills the child and reaps it, if it may be signalled. Returns whether nothing more has to be

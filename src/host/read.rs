@@ -26,6 +26,15 @@ pub(super) struct WantedFile {
     pub(super) limit: u64,
 }
 
+impl WantedFile {
+    pub(super) fn too_large(&self, directory: &Directory, name: &OsStr) -> HostError {
+        HostError::TooLarge {
+            path: directory.path.join(name),
+            limit: self.limit,
+        }
+    }
+}
+
 /// Reads the file. If its owner cannot read it and `repairs` is set, its mode is repaired first.
 pub(super) fn file(
     directory: &Directory,
@@ -92,18 +101,16 @@ pub(super) fn file(
     let stat = rustix::fs::fstat(&fd).map_err(|errno| directory.failed("look at", name, errno))?;
     regular(directory, name, &stat)?;
 
-    let too_large = || HostError::TooLarge {
-        path: directory.path.join(name),
-        limit: wanted.limit,
-    };
     if u64::try_from(stat.st_size).is_ok_and(|size| size > wanted.limit) {
-        return Err(too_large());
+        return Err(wanted.too_large(directory, name));
     }
     // The stamp is from before the read: if the file changes meanwhile, its stamp differs, and the
     // replace detects that.
-    let content = bounded::all(File::from(fd), wanted.limit)
-        .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
-        .ok_or_else(too_large)?;
+    let content = match bounded::all(File::from(fd), wanted.limit) {
+        Ok(Some(content)) => content,
+        Ok(None) => return Err(wanted.too_large(directory, name)),
+        Err(fault) => return Err(HostError::io("read", &directory.path.join(name), fault)),
+    };
     let drifted = repaired || is_drifted(&stat, wanted);
     Ok(Snapshot {
         content: Some(content),
@@ -120,13 +127,13 @@ pub(super) fn holds(
     wanted: &WantedFile,
     content: &[u8],
 ) -> Result<bool, HostError> {
-    let failed = |errno| directory.failed("read back", name, errno);
     let fd = match open(directory, name) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(false),
-        Err(errno) => return Err(failed(errno)),
+        Err(errno) => return Err(directory.failed("read back", name, errno)),
     };
-    let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+    let stat =
+        rustix::fs::fstat(&fd).map_err(|errno| directory.failed("read back", name, errno))?;
     regular(directory, name, &stat)?;
     if is_drifted(&stat, wanted) {
         return Ok(false);
@@ -135,12 +142,21 @@ pub(super) fn holds(
     let (mut rest, mut piece) = (content, vec![0; 64 << 10]);
     loop {
         let read = match file.read(&mut piece) {
+            Ok(read) => read,
             Err(fault) if fault.kind() == io::ErrorKind::Interrupted => continue,
-            read => read,
+            Err(fault) => {
+                return Err(HostError::io(
+                    "read back",
+                    &directory.path.join(name),
+                    fault,
+                ));
+            }
         };
-        let failed = |fault| HostError::io("read back", &directory.path.join(name), fault);
-        let read = read.map_err(failed)?;
-        let Some(after) = piece.get(..read).and_then(|piece| rest.strip_prefix(piece)) else {
+        let after = match piece.get(..read) {
+            Some(piece) => rest.strip_prefix(piece),
+            None => None,
+        };
+        let Some(after) = after else {
             return Ok(false);
         };
         if read == 0 {
@@ -170,25 +186,29 @@ pub(super) fn file_as_left(
     let (Err(HostError::Unreadable { unread, uid, .. }), Some(left)) = (&read, left) else {
         return read;
     };
-    // Searching the directory needs the account's permission, reading the file that of its owner.
-    let found = path_only(directory, name, *uid)
-        .map_err(io::Error::from)
-        .and_then(|found| {
-            identity::reading_as(*uid, || {
-                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                let fd = retry_on_intr(|| {
-                    rustix::fs::open(by_descriptor(&found), flags, Mode::empty())
-                })?;
-                bounded::all(File::from(fd), wanted.limit)
-            })
-        });
-    match found {
+    match content_as_owner(directory, name, *uid, wanted.limit) {
         Ok(Some(content)) if Digest::of(&content) == left => Ok(Snapshot {
             content: Some(content),
             ..(**unread).clone()
         }),
         _ => read,
     }
+}
+
+/// Reads the file as its owner; `None` if it is larger than `limit`. Searching the directory needs
+/// the account's permission, reading the file that of its owner.
+fn content_as_owner(
+    directory: &Directory,
+    name: &OsStr,
+    owner: u32,
+    limit: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    let found = path_only(directory, name, owner)?;
+    identity::reading_as(owner, || {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = retry_on_intr(|| rustix::fs::open(by_descriptor(&found), flags, Mode::empty()))?;
+        bounded::all(File::from(fd), limit)
+    })
 }
 
 /// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed,
@@ -217,9 +237,10 @@ fn by_descriptor(fd: &OwnedFd) -> String {
 
 /// The stamp of whatever has the name now.
 pub(super) fn current_stamp(directory: &Directory, name: &OsStr) -> Result<Stamp, HostError> {
-    Ok(directory
-        .entry(name)?
-        .map_or_else(Stamp::absent, |stat| stamp(&stat)))
+    match directory.entry(name)? {
+        Some(stat) => Ok(stamp(&stat)),
+        None => Ok(Stamp::absent()),
+    }
 }
 
 /// Opens an existing file for reading. Never waits for a FIFO's writer and never takes a terminal.

@@ -37,9 +37,7 @@ const MAX_PROGRAM: u64 = 64 << 20;
 
 /// The path of the installed program.
 pub(super) fn installed() -> Option<&'static str> {
-    PROGRAMS
-        .into_iter()
-        .find(|program| Path::new(program).is_file())
+    program::installed(PROGRAMS)
 }
 
 /// Runs it for the account. Success proves nothing: read what it generated.
@@ -47,26 +45,23 @@ pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
     let Some(program) = installed() else {
         return Ok(());
     };
-    let failed = |said: String| HostError::Program {
+    let ended = match untraceable(program, account, limit) {
+        Some(ended) => ended,
+        None => by_shell(program, account, limit),
+    };
+    let said = match ended {
+        Ok(answer) if answer.status.success() => return Ok(()),
+        Ok(answer) => format!("{} ({})", answer.last_line(), answer.status),
+        Err(fault) if fault.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => format!(
+            "{fault}: the account has as many processes as LimitNPROC= of the service permits"
+        ),
+        Err(fault) => fault.to_string(),
+    };
+    Err(HostError::Program {
         program,
         account: account.user.to_string(),
         said,
-    };
-    match untraceable(program, account, limit).unwrap_or_else(|| by_shell(program, account, limit))
-    {
-        Ok(answer) if answer.status.success() => Ok(()),
-        Ok(answer) => Err(failed(format!(
-            "{} ({})",
-            answer.last_line(),
-            answer.status
-        ))),
-        Err(fault) if fault.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
-            Err(failed(format!(
-                "{fault}: the account has as many processes as LimitNPROC= of the service permits"
-            )))
-        }
-        Err(fault) => Err(failed(fault.to_string())),
-    }
+    })
 }
 
 /// Runs the program from a copy that the account can execute but not read. Then the kernel does not

@@ -78,10 +78,7 @@ pub(super) fn file_by_way_of(
     gate: impl FnOnce() -> Result<Gate, HostError>,
 ) -> Result<Replaced, HostError> {
     if u64::try_from(content.len()).map_or(true, |length| length > wanted.limit) {
-        return Err(HostError::TooLarge {
-            path: directory.path.join(name),
-            limit: wanted.limit,
-        });
+        return Err(wanted.too_large(directory, name));
     }
     let synced = directory.readable()?;
     refuse_flags(directory, name, &synced)?;
@@ -89,17 +86,22 @@ pub(super) fn file_by_way_of(
 
     let mut temporary = Temporary::create(staging, staged_as)?;
     prepare(staging, &temporary, wanted)?;
-    let failed = |operation, fault| HostError::io(operation, &directory.path.join(name), fault);
-    temporary
-        .file
-        .write_all(content)
-        .map_err(|fault| failed("write the new", fault))?;
+    if let Err(fault) = temporary.file.write_all(content) {
+        return Err(HostError::io(
+            "write the new",
+            &directory.path.join(name),
+            fault,
+        ));
+    }
     // Without this a file system may order the rename before the data: an empty file after a hard
     // reset (coreos/bugs#2350).
-    temporary
-        .file
-        .sync_all()
-        .map_err(|fault| failed("sync the new", fault))?;
+    if let Err(fault) = temporary.file.sync_all() {
+        return Err(HostError::io(
+            "sync the new",
+            &directory.path.join(name),
+            fault,
+        ));
+    }
 
     let lock = match gate()? {
         Gate::Open(lock) => lock,

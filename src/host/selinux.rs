@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// as the account, so that it can do no more than the account itself through a link in the
 /// directory's place.
 pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), HostError> {
-    let (Some(_), Some(restorecon)) = (enforced(), installed(RESTORECON)) else {
+    let (Some(_), Some(restorecon)) = (enforced(), program::installed(RESTORECON)) else {
         return Ok(());
     };
     let mut command = program::command(restorecon);
@@ -36,20 +36,16 @@ pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), Host
         program::as_account(&mut command, account);
     }
     command.arg("-F").arg(path);
-    let failed = |said| HostError::Program {
+    let said = match program::run(&mut command, PATIENCE, account) {
+        Ok(answer) if answer.status.success() => return Ok(()),
+        Ok(answer) => format!("{} ({})", answer.last_line(), answer.status),
+        Err(fault) => fault.to_string(),
+    };
+    Err(HostError::Program {
         program: restorecon,
         account: path.display().to_string(),
         said,
-    };
-    match program::run(&mut command, PATIENCE, account) {
-        Ok(answer) if answer.status.success() => Ok(()),
-        Ok(answer) => Err(failed(format!(
-            "{} ({})",
-            answer.last_line(),
-            answer.status
-        ))),
-        Err(fault) => Err(failed(fault.to_string())),
-    }
+    })
 }
 
 /// A label that differs from the policy.
@@ -79,7 +75,7 @@ pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
         )
     })?;
     let label = String::from_utf8_lossy(label.get(..length).unwrap_or_default()).into_owned();
-    let tool = installed(MATCHPATHCON).ok_or(
+    let tool = program::installed(MATCHPATHCON).ok_or(
         "matchpathcon is not installed (libselinux-utils), which knows what the label must be",
     )?;
     let answer = program::run(program::command(tool).arg("-n").arg(path), PATIENCE, None)
@@ -95,12 +91,6 @@ pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
         is: is.to_owned(),
         wanted: wanted.to_owned(),
     }))
-}
-
-fn installed(paths: [&'static str; 3]) -> Option<&'static str> {
-    paths
-        .into_iter()
-        .find(|program| Path::new(program).is_file())
 }
 
 /// The type in `user:role:type:range`. A text of another form is returned unchanged.

@@ -3,8 +3,8 @@
 use std::io::{self, PipeReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ssh_key::LineEnding;
@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::program::{self, ProgramOutput};
 use super::start_options;
+use crate::locked::locked;
 
 /// Where distributions install sshd; a service's `PATH` does not always include an sbin directory.
 pub const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
@@ -43,7 +44,7 @@ impl SshdVersion {
     }
 
     pub(super) fn version(&self) -> Option<Number> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.known);
         let installed = SSHD.iter().find_map(|sshd| identity(sshd));
         if let Some((of, number)) = *known
             && of == installed

@@ -100,10 +100,11 @@ pub(super) fn sweep(directory: &Directory, target: &OsStr) {
 
 /// Whether it is a regular file that no running process is writing.
 fn abandoned(directory: &Directory, name: &OsStr) -> bool {
-    let regular = |mode| FileType::from_raw_mode(mode) == FileType::RegularFile;
-    match directory.entry(name) {
-        Ok(Some(stat)) if regular(stat.st_mode) => {}
-        _ => return false,
+    let Ok(Some(stat)) = directory.entry(name) else {
+        return false;
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return false;
     }
     // A file that cannot be opened is not in use: files in use are readable for their owner.
     let Ok(fd) = read::open(directory, name) else {
@@ -116,14 +117,14 @@ fn abandoned(directory: &Directory, name: &OsStr) -> bool {
 }
 
 fn is_leftover(name: &OsStr, target: &OsStr) -> bool {
-    name.as_bytes()
-        .strip_prefix(prefix(target).as_slice())
-        .is_some_and(|random| {
-            random.len() == RANDOM_DIGITS
-                && random
-                    .iter()
-                    .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        })
+    let Some(random) = name.as_bytes().strip_prefix(prefix(target).as_slice()) else {
+        return false;
+    };
+    random.len() == RANDOM_DIGITS && random.iter().all(is_digit)
+}
+
+fn is_digit(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// A name as long as that of any temporary file for the target.

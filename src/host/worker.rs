@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::HostError;
+use crate::locked::locked;
 
 /// The most steps that are started at the same time; those that hang run in addition.
 const AT_ONCE: usize = 32;
@@ -119,7 +120,7 @@ impl<T> Late<T> {
     }
 
     fn steps(&self) -> MutexGuard<'_, HashMap<(String, PathBuf), StartedStep<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 
@@ -140,9 +141,10 @@ impl Workers {
     ) -> Result<T, HostError> {
         let started = self.begin_or_find(step, late)?;
         let last = started.at + limit;
-        started
-            .until(last)
-            .unwrap_or_else(|started| Err(self.give_up(started, limit)))
+        match started.until(last) {
+            Ok(result) => result,
+            Err(started) => Err(self.give_up(started, limit)),
+        }
     }
 
     /// Runs steps of different accounts at the same time, or continues to wait for late ones.
@@ -168,10 +170,17 @@ impl Workers {
             if started.is_empty() {
                 return results;
             }
-            let mut wait = |started: StartedStep<T>| {
+            for started in started {
+                let started = match started {
+                    Ok(started) => started,
+                    Err(refused) => {
+                        results.push(Some(Err(refused)));
+                        continue;
+                    }
+                };
                 let last = started.at + limit;
                 let then = Instant::now() + patience;
-                match started.until(then.min(last)) {
+                results.push(match started.until(then.min(last)) {
                     Ok(result) => Some(result),
                     Err(started) if last <= then => Some(Err(self.give_up(started, limit))),
                     Err(started) => {
@@ -180,13 +189,8 @@ impl Workers {
                             .insert((started.account.clone(), started.path.clone()), started);
                         None
                     }
-                }
-            };
-            results.extend(
-                started
-                    .into_iter()
-                    .map(|started| started.map_or_else(|refused| Some(Err(refused)), &mut wait)),
-            );
+                });
+            }
         }
     }
 
@@ -198,7 +202,10 @@ impl Workers {
         let started = late
             .steps()
             .remove(&(step.account.clone(), step.path.clone()));
-        started.map_or_else(|| self.begin(step), Ok)
+        match started {
+            Some(started) => Ok(started),
+            None => self.begin(step),
+        }
     }
 
     /// Remembers a step that hangs.
@@ -217,10 +224,7 @@ impl Workers {
             path: path.clone(),
             started: at,
         };
-        self.stuck
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(account.clone(), stuck);
+        locked(&self.stuck).insert(account.clone(), stuck);
         HostError::Hung {
             account,
             path,
@@ -265,7 +269,7 @@ impl Workers {
     }
 
     fn refuse_if_stuck(&self, account: &str) -> Result<(), HostError> {
-        let mut all = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.stuck);
         all.retain(|_, stuck| !stuck.thread.is_finished());
         match all.get(account) {
             None => Ok(()),

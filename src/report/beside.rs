@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::locked::locked;
+
 /// For a write of the service: many times what a write takes. Two of them and the end of a cycle
 /// fit into the 2 s of a stop.
 pub const WRITE_PATIENCE: Duration = Duration::from_millis(150);
@@ -105,19 +107,27 @@ impl<T: Send + 'static> Beside<T> {
             return Written::Hangs;
         }
         self.shared.changed.notify_all();
-        let unfinished = |slot: &mut Slot<T>| slot.busy || slot.job.is_some();
         let waited = self
             .shared
             .changed
-            .wait_timeout_while(slot, self.patience, unfinished);
+            .wait_timeout_while(slot, self.patience, |slot| slot.is_unfinished());
         let (mut slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        slot.result.take().map_or(Written::Slow, Written::Ended)
+        match slot.result.take() {
+            Some(result) => Written::Ended(result),
+            None => Written::Slow,
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    fn is_unfinished(&self) -> bool {
+        self.busy || self.job.is_some()
     }
 }
 
 impl<T> Shared<T> {
     fn slot(&self) -> MutexGuard<'_, Slot<T>> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slot)
     }
 
     fn write_all(&self) {

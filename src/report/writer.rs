@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::locked::locked;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 
@@ -74,11 +75,11 @@ impl Writer {
 
     /// Waits until everything is written, but no longer than `limit`.
     pub(super) fn finish(&self, limit: Duration) {
-        let busy = |queue: &mut Queue| queue.started && (queue.writing || !queue.is_empty());
+        let queue = self.0.queue();
         let waited = self
             .0
             .changed
-            .wait_timeout_while(self.0.queue(), limit, busy);
+            .wait_timeout_while(queue, limit, |queue| queue.is_busy());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -93,7 +94,7 @@ impl Writer {
 
 impl SharedQueue {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.queue)
     }
 
     fn write_all(&self) {
@@ -117,6 +118,11 @@ impl SharedQueue {
 }
 
 impl Queue {
+    /// Whether a thread still has something to write.
+    fn is_busy(&self) -> bool {
+        self.started && (self.writing || !self.is_empty())
+    }
+
     fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.dropped == 0
     }

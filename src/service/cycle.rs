@@ -1,7 +1,7 @@
 //! One cycle of the service, on the worker's thread: the state's lock, the sources, the accounts.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::progress::Turn;
 use crate::agent::{Agent, Installed, Intent, LastCycle};
 use crate::host::Host;
+use crate::locked::locked;
 use crate::state::Store;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{Fault, Outcome};
@@ -47,7 +48,7 @@ impl<F: Fetch, H: Host> CycleRun<F, H> {
     /// Runs the cycle; `None` if it made room for something else. The error says why it did not
     /// start.
     pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, Fault>> {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = locked(&self.memory);
         let last = memory.last.take().filter(|_| act == Act::Fetch);
         let mut answered = None;
         if let Some(last) = last {

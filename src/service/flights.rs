@@ -102,13 +102,11 @@ impl<F: Fetch + 'static> Flights<F> {
 
     /// A request with the same condition as one that is under way is not sent twice.
     fn take(&mut self, FlightRequest { url, known, answer }: FlightRequest) {
-        let same = self
-            .flights
-            .iter_mut()
-            .find(|flight| flight.url == url && flight.known == known);
-        if let Some(flight) = same {
-            flight.waiting = Some(answer);
-            return;
+        for flight in &mut self.flights {
+            if flight.url == url && flight.known == known {
+                flight.waiting = Some(answer);
+                return;
+            }
         }
         let fetch = Arc::clone(&self.fetch);
         let asked = url.clone();
@@ -147,14 +145,22 @@ impl Fetch for Requests {
             known: known.cloned(),
             answer,
         };
-        let ending = |url| FetchError {
-            code: None,
-            class: Class::Transient,
-            message: format!("{url}: the service is stopping"),
-            remedy: "the next start asks again".to_owned(),
-        };
-        self.0.send(request).map_err(|_| ending(url))?;
-        receiver.await.unwrap_or_else(|_| Err(ending(url)))
+        if self.0.send(request).is_err() {
+            return Err(stopping(url));
+        }
+        match receiver.await {
+            Ok(answer) => answer,
+            Err(_) => Err(stopping(url)),
+        }
+    }
+}
+
+fn stopping(url: &SourceUrl) -> FetchError {
+    FetchError {
+        code: None,
+        class: Class::Transient,
+        message: format!("{url}: the service is stopping"),
+        remedy: "the next start asks again".to_owned(),
     }
 }
 

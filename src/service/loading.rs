@@ -52,26 +52,24 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
 
     /// Starts a read. If an earlier read still hangs, that is the answer at once.
     pub(super) fn begin(&mut self) {
-        if self
-            .read
-            .as_ref()
-            .is_some_and(|read| !read.is_terminated() && read.is_empty())
+        if let Some(read) = &self.read
+            && !read.is_terminated()
+            && read.is_empty()
         {
             self.until = Some(Instant::now());
             return;
         }
         let (sender, receiver) = oneshot::channel();
         let load = Arc::clone(&self.load);
-        let read = move || {
-            // Nobody receives it if it took too long.
-            let _ = sender.send(load());
-        };
         self.until = Some(Instant::now() + PATIENCE);
         self.read = Some(receiver);
-        if let Err(fault) = thread::Builder::new()
+        let started = thread::Builder::new()
             .name("configuration".to_owned())
-            .spawn(read)
-        {
+            .spawn(move || {
+                // Nobody receives it if it took too long.
+                let _ = sender.send(load());
+            });
+        if let Err(fault) = started {
             let (sender, receiver) = oneshot::channel();
             let _ = sender.send(Err(format!(
                 "cannot begin a thread to read it: {fault}; check the limits on tasks"
@@ -90,9 +88,12 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
         match answer {
             Ok(answer) => {
                 self.read = None;
-                answer.unwrap_or_else(|_| {
-                    Err("a panic ended the reading of it; report this as a bug".to_owned())
-                })
+                match answer {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        Err("a panic ended the reading of it; report this as a bug".to_owned())
+                    }
+                }
             }
             Err(_) => Err(NO_ANSWER.to_owned()),
         }

@@ -78,8 +78,12 @@ impl Nudges {
             return;
         }
         self.sighting = None;
-        let tag = |plan: &Option<(String, Nudge)>| plan.as_ref().map(|(tag, _)| tag.clone());
-        if tag(&self.plan) != tag(&before) {
+        let is_same_tag = match (&self.plan, &before) {
+            (Some((tag, _)), Some((before, _))) => tag == before,
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same_tag {
             self.watch = Watch::default();
         }
     }
@@ -91,8 +95,10 @@ impl Nudges {
 
     /// How long a fetch waits after a nudge that came now.
     pub(super) fn wait(&self) -> jiff::SignedDuration {
-        let nudge = self.plan.as_ref().map(|(_, nudge)| nudge.wait(random()));
-        nudge.unwrap_or_default()
+        match &self.plan {
+            Some((_, nudge)) => nudge.wait(random()),
+            None => jiff::SignedDuration::ZERO,
+        }
     }
 
     /// Waits briefly for the tag's value before the first fetch. If that fetch misses a

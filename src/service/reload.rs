@@ -1,10 +1,11 @@
 //! A reload: the configuration that was read again replaces the one in force.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{Service, ServiceSetup, timing};
 use crate::agent::Agent;
 use crate::host::Host;
+use crate::locked::locked;
 use crate::report::journal;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::FaultCode;
@@ -26,7 +27,7 @@ where
                 let fetch = self.agent.fetch.clone();
                 let host = self.agent.host.clone();
                 let config = setup.config.clone();
-                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut memory = locked(&self.memory);
                 memory.forget_last();
                 drop(memory);
                 self.agent = Arc::new(Agent {

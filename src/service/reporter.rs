@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
 use crate::report::beside::{Beside, WRITE_PATIENCE, Written, no_answer};
-use crate::report::metrics_file;
+use crate::report::metrics_file::{self, MetricsFileError};
 use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
 use authkeys_core::origin::FetchError;
@@ -33,7 +33,7 @@ pub(super) struct Reporter<D> {
     running: Option<(usize, Arc<ReportContent>, Running)>,
     counters: Counters,
     metrics: Option<(PathBuf, ReportOutcome)>,
-    files: Beside<Result<(), String>>,
+    files: Beside<Result<(), MetricsFileError>>,
 }
 
 struct ReportPlace {
@@ -133,9 +133,10 @@ impl<D: Deliver + 'static> Reporter<D> {
         let (path, known) = self.metrics.as_mut()?;
         let text = render(outcome, Some(&self.counters));
         let place = path.clone();
-        let write = move || metrics_file::write(&place, &text).map_err(|fault| chain(&fault));
-        let result = match self.files.write(write) {
-            Written::Ended(result) => result,
+        let written = self.files.write(move || metrics_file::write(&place, &text));
+        let result = match written {
+            Written::Ended(Ok(())) => Ok(()),
+            Written::Ended(Err(fault)) => Err(chain(&fault)),
             Written::Slow => return None,
             Written::Hangs => Err(no_answer(path)),
         };

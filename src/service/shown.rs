@@ -1,9 +1,10 @@
 //! What the service shows of itself: the status file, the service manager's line, the metrics.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{Service, ServiceSetup};
 use crate::host::Host;
+use crate::locked::locked;
 use crate::report::beside::{Written, no_answer};
 use crate::report::{journal, presence, status_file};
 use authkeys_core::origin::Fetch;
@@ -36,8 +37,8 @@ where
     pub(super) fn write_files(&mut self, outcome: Option<Outcome>) {
         let directory = self.setup.runtime.clone();
         let presence = Arc::clone(&self.presence);
-        let write = move || {
-            let mut presence = presence.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.files.write(move || {
+            let mut presence = locked(&presence);
             if presence.is_none() {
                 *presence = presence::hold(&directory).ok();
             }
@@ -46,8 +47,8 @@ where
                 Some(outcome) => status_file::write(&directory, &outcome),
                 None => Ok(()),
             }
-        };
-        let fault = match self.files.write(write) {
+        });
+        let fault = match written {
             Written::Ended(Ok(())) | Written::Slow => None,
             Written::Ended(Err(fault)) => Some(chain(&fault)),
             Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::de::{MapAccess, Visitor};
@@ -183,14 +183,24 @@ impl State {
     /// The document last accepted from a source, or else that of the same URL with another query:
     /// adding a region to it must not remove any key.
     pub fn accepted(&self, url: &SourceUrl) -> Option<&Accepted> {
+        if let Some(accepted) = self.sources.get(&url.to_string()) {
+            return Some(accepted);
+        }
         let mark = url.mark();
-        let same = || {
-            self.sources
-                .iter()
-                .find(|(other, _)| mark_of(other) == mark)
-                .map(|(_, accepted)| accepted)
-        };
-        self.sources.get(&url.to_string()).or_else(same)
+        for (other, accepted) in &self.sources {
+            if mark_of(other) == mark {
+                return Some(accepted);
+            }
+        }
+        None
+    }
+
+    /// Whether what an account's file held before authkeysd replaced it has been saved.
+    pub fn has_adopted(&self, user: &UserName, file: &Path) -> bool {
+        match self.accounts.get(user) {
+            Some(account) => account.adopted.contains(file),
+            None => false,
+        }
     }
 
     /// Forgets the documents that none of these sources needs.
@@ -212,7 +222,10 @@ impl State {
 
 /// The name of a source's mark. A URL that only a later version can parse counts as another source.
 fn mark_of(url: &str) -> String {
-    SourceUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.mark())
+    match SourceUrl::parse(url) {
+        Ok(url) => url.mark(),
+        Err(_) => url.to_owned(),
+    }
 }
 
 impl Accepted {

@@ -194,23 +194,25 @@ impl Store {
         if matches!(self.access, DirectoryAccess::Look) {
             return Ok(());
         }
-        let written = self.check_writable().and_then(|()| self.write(state));
-        match written {
+        match self.write(state) {
             Ok(true) => self.outdated = false,
             Ok(false) => {}
-            Err(_) => {
+            Err(error) => {
                 self.outdated = true;
                 // On a full disk names can still be removed. A document that this state replaces
                 // must not be restored from the old state by another process that cannot reach the
                 // source.
                 self.sweep_documents(state);
+                return Err(error);
             }
         }
-        written.map(drop)
+        Ok(())
     }
 
-    /// Writes the state if it differs. Returns whether it did.
+    /// Writes the state if it differs. Returns whether it did. Fails if the directory cannot be
+    /// written, even if nothing differs.
     fn write(&mut self, state: &State) -> Result<bool, StateError> {
+        self.check_writable()?;
         if *state == self.saved {
             return Ok(false);
         }
@@ -219,18 +221,14 @@ impl Store {
             ..state.clone()
         };
         let path = self.directory.join("state.json");
-        let corrupt = |source| StateError::Corrupt {
-            path: path.clone(),
-            source,
-        };
         // Count first and then write directly: a growing buffer would for a moment exist twice.
         let mut length = Length(0);
-        serde_json::to_writer_pretty(&mut length, &state).map_err(corrupt)?;
+        write_json(&mut length, &state, &path)?;
         if u64::try_from(length.0).map_or(true, |length| length > MAX_STATE) {
             return Err(StateError::TooLarge(path));
         }
         let mut bytes = Vec::with_capacity(length.0);
-        serde_json::to_writer_pretty(&mut bytes, &state).map_err(corrupt)?;
+        write_json(&mut bytes, &state, &path)?;
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
         self.new = false;
@@ -241,19 +239,25 @@ impl Store {
 
     /// The error says why nothing can be written.
     fn check_writable(&self) -> Result<(), StateError> {
-        let unwritable = |source| StateError::Unwritable {
-            path: self.directory.clone(),
-            source,
-        };
-        check_access(&self.directory).map_err(unwritable)?;
+        if let Err(fault) = check_access(&self.directory) {
+            return Err(self.unwritable(fault));
+        }
         if matches!(self.access, DirectoryAccess::Broken) {
-            open_lock(&self.directory).map_err(unwritable)?;
+            if let Err(fault) = open_lock(&self.directory) {
+                return Err(self.unwritable(fault));
+            }
             load(&self.directory)?;
-            return Err(unwritable(io::Error::other(
-                "it could not be used when the cycle began",
-            )));
+            let fault = io::Error::other("it could not be used when the cycle began");
+            return Err(self.unwritable(fault));
         }
         Ok(())
+    }
+
+    fn unwritable(&self, source: io::Error) -> StateError {
+        StateError::Unwritable {
+            path: self.directory.clone(),
+            source,
+        }
     }
 
     /// Saves a document's bytes, durably.
@@ -286,10 +290,8 @@ impl Store {
     /// all the time, the first and the last contents are kept.
     pub fn keep_replaced(&self, user: &UserName, content: &[u8]) -> Result<PathBuf, StateError> {
         let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        // The name of an account cannot contain a colon.
-        let names = (2..=MAX_REPLACED).map(|number| format!("replaced-{user}:{number}"));
         let mut name = format!("replaced-{user}");
-        for next in names {
+        for number in 2..=MAX_REPLACED {
             let path = self.directory.join(&name);
             if !path.exists() {
                 break;
@@ -297,7 +299,8 @@ impl Store {
             if matches!(bounded::read(&path, limit), Ok(Some(kept)) if kept.content == content) {
                 return Ok(path);
             }
-            name = next;
+            // The name of an account cannot contain a colon.
+            name = format!("replaced-{user}:{number}");
         }
         if !matches!(self.access, DirectoryAccess::Look) {
             write_durable(&self.directory, &name, content, 0o600)?;
@@ -309,11 +312,15 @@ impl Store {
     fn sweep_documents(&self, state: &State) {
         let mut wanted = BTreeSet::new();
         for source in state.sources.values() {
-            wanted.extend(source.documents().map(|kept| kept.bytes.hex()));
+            for kept in source.documents() {
+                wanted.insert(kept.bytes.hex());
+            }
         }
         for account in state.accounts.values() {
             if let Some(judged) = &account.judged {
-                wanted.extend(judged.documents().map(|kept| kept.bytes.hex()));
+                for kept in judged.documents() {
+                    wanted.insert(kept.bytes.hex());
+                }
             }
         }
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
@@ -418,6 +425,17 @@ fn check_access(directory: &Path) -> io::Result<()> {
     )?)
 }
 
+/// Writes the state as JSON. `path` is the file that it is for.
+fn write_json(writer: impl io::Write, state: &State, path: &Path) -> Result<(), StateError> {
+    match serde_json::to_writer_pretty(writer, state) {
+        Ok(()) => Ok(()),
+        Err(source) => Err(StateError::Corrupt {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// Counts the bytes that are written to it.
 struct Length(usize);
 
@@ -442,30 +460,21 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
     let Some(found) = bounded::read(&path, MAX_STATE).map_err(HostError::from)? else {
         return Ok(None);
     };
-    let corrupt = |source| StateError::Corrupt {
-        path: path.clone(),
-        source,
-    };
-    let newer = |schema| StateError::Newer {
-        path: path.clone(),
-        schema,
-    };
     match serde_json::from_slice::<State>(&found.content) {
         Ok(state) if state.schema == SCHEMA => Ok(Some(state)),
-        Ok(state) => Err(newer(state.schema)),
+        Ok(State { schema, .. }) => Err(StateError::Newer { path, schema }),
         // The state of a later version cannot be read as a whole, but its schema can.
-        Err(fault) => match serde_json::from_slice(&found.content) {
-            Ok(SchemaProbe { schema }) if schema != SCHEMA => Err(newer(schema)),
-            _ => Err(corrupt(fault)),
+        Err(source) => match serde_json::from_slice(&found.content) {
+            Ok(SchemaProbe { schema }) if schema != SCHEMA => {
+                Err(StateError::Newer { path, schema })
+            }
+            _ => Err(StateError::Corrupt { path, source }),
         },
     }
 }
 
 fn check_owner(directory: &Path) -> Result<(), StateError> {
-    let found = fs::metadata(directory).map_err(|source| StateError::Directory {
-        path: directory.to_owned(),
-        source,
-    })?;
+    let found = fs::metadata(directory).map_err(|source| unusable(directory, source))?;
     let us = nix::unistd::geteuid().as_raw();
     if found.uid() != us && found.uid() != 0 || found.mode() & 0o022 != 0 {
         return Err(StateError::Untrusted(directory.to_owned()));

@@ -52,26 +52,26 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
         line: config.line_rules.clone(),
         allow_private_key: false,
     };
-    let unusable = |text| Finding {
-        code: Some(FaultCode::PinnedKeysUnusable),
-        ..Finding::new(Level::Failed, "pinned_keys", &subject, text)
-    };
-    match crate::agent::read_pinned(path, &rules) {
+    let unusable = match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
             let mut text = counted(document.keys.len(), "good key");
             if let Some(altered) = document.altered_comments() {
                 text.push_str(&format!("; {altered}"));
             }
-            Finding::new(Level::Ok, "pinned_keys", &subject, text)
+            return Finding::new(Level::Ok, "pinned_keys", &subject, text);
         }
         Ok((document, _)) => {
             let mut bad = Vec::new();
             for one in &document.left_out {
                 bad.push(format!("line {}: {}", one.line, one.reason));
             }
-            unusable(bad.join("; "))
+            bad.join("; ")
         }
-        Err(fault) => unusable(fault),
+        Err(fault) => fault,
+    };
+    Finding {
+        code: Some(FaultCode::PinnedKeysUnusable),
+        ..Finding::new(Level::Failed, "pinned_keys", &subject, unusable)
     }
 }
 
@@ -246,17 +246,19 @@ fn label(user: &str, file: &Path) -> Option<Finding> {
     Some(Finding::new(level, "selinux", user, message))
 }
 
+/// Whether it is one of the files from which cycles remove keys that must not be there.
+fn is_managed(file: &Path, target: &Target) -> bool {
+    same(file, &target.path()) || target.is_fragment() && same(file, &target.made().path())
+}
+
 /// Reports other ways to log in that are not affected by revoking a key here.
 fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Vec<Finding>) {
     let account = &target.account;
-    let file = &target.path();
     let user = account.user.as_str();
-    let fragments = matches!(target.place, Place::Fragment { .. });
-    // Cycles remove keys from these files that must not be there.
-    let ours = |path: &Path| same(path, file) || fragments && same(path, &target.made().path());
+    let fragments = target.is_fragment();
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
     for other in settings.files(account) {
-        if ours(&other) || other.symlink_metadata().is_err() {
+        if is_managed(&other, target) || other.symlink_metadata().is_err() {
             continue;
         }
         // Read as the account and without following links: a user may have put a device there,

@@ -41,6 +41,10 @@ impl Bar {
             text: text.into(),
         }
     }
+
+    fn finding(self, user: &str) -> Finding {
+        Finding::new(self.level, "login", user, self.text)
+    }
 }
 
 /// Judges the account and its keys. The settings are those for a login from this machine and from
@@ -53,25 +57,17 @@ pub(super) fn examine(
     now: jiff::Timestamp,
 ) -> Vec<Finding> {
     let user = account.user.as_str();
-    let finding = |bar: Bar| Finding::new(bar.level, "login", user, bar.text);
     let state = match node.login_state(account) {
         Ok(state) => state,
         Err(error) => {
-            return vec![finding(Bar::warning(format!(
-                "cannot be judged: {}",
-                chain(&error)
-            )))];
+            let bar = Bar::warning(format!("cannot be judged: {}", chain(&error)));
+            return vec![bar.finding(user)];
         }
     };
     let today = now.as_second() / 86_400;
-    let sides = settings.each_ref().map(|settings| {
-        let mut bars = account_bars(account, &state, settings, today);
-        if !is_shut(&bars) {
-            bars.extend(keys::bars(account, settings, keys));
-        }
-        bars
-    });
-    let [here, elsewhere] = sides;
+    let [here, elsewhere] = settings;
+    let here = all_bars(account, &state, here, keys, today);
+    let elsewhere = all_bars(account, &state, elsewhere, keys, today);
     let bars = by_origin(here, elsewhere);
     if bars.is_empty() {
         let message = if keys.is_empty() {
@@ -81,7 +77,7 @@ pub(super) fn examine(
         };
         return vec![Finding::new(Level::Ok, "login", user, message)];
     }
-    bars.into_iter().map(finding).collect()
+    findings(bars, user)
 }
 
 /// Judges keys that a sync would install, for an account that nothing else prevents from logging
@@ -93,10 +89,13 @@ pub(super) fn examine_keys(
 ) -> Vec<Finding> {
     let here = keys::bars(account, here, keys);
     let elsewhere = keys::bars(account, elsewhere, keys);
-    let user = account.user.as_str();
-    let mut findings = Vec::new();
-    for bar in by_origin(here, elsewhere) {
-        findings.push(Finding::new(bar.level, "login", user, bar.text));
+    findings(by_origin(here, elsewhere), account.user.as_str())
+}
+
+fn findings(bars: Vec<Bar>, user: &str) -> Vec<Finding> {
+    let mut findings = Vec::with_capacity(bars.len());
+    for bar in bars {
+        findings.push(bar.finding(user));
     }
     findings
 }
@@ -133,6 +132,21 @@ fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
 
 fn one_sided(bar: &Bar, from: &str) -> Bar {
     Bar::warning(format!("for logins from {from}: {}", bar.text))
+}
+
+/// What prevents a login with any key, or with some of these keys.
+fn all_bars(
+    account: &Account,
+    state: &LoginState,
+    settings: &Settings,
+    keys: &[OfferedKey],
+    today: i64,
+) -> Vec<Bar> {
+    let mut bars = account_bars(account, state, settings, today);
+    if !is_shut(&bars) {
+        bars.extend(keys::bars(account, settings, keys));
+    }
+    bars
 }
 
 /// What prevents a login with any key.
@@ -236,17 +250,22 @@ fn is_for_all_hosts(pattern: &str) -> bool {
     }
 }
 
+/// Whether a pattern is for one of the groups.
+fn fits_any(groups: &[String], pattern: &str) -> bool {
+    groups.iter().any(|group| matches_pattern(group, pattern))
+}
+
 /// `DenyGroups`, then `AllowGroups`.
 fn group_lists(groups: &[String], settings: &Settings) -> Vec<Bar> {
     let mut bars = Vec::new();
-    let fits = |pattern: &&str| groups.iter().any(|group| matches_pattern(group, pattern));
-    if let Some(pattern) = settings.all("denygroups").into_iter().find(fits) {
+    let denied = settings.all("denygroups");
+    if let Some(pattern) = denied.iter().find(|pattern| fits_any(groups, pattern)) {
         bars.push(Bar::failed(format!(
             "sshd has DenyGroups {pattern}, and the account is in such a group"
         )));
     }
     let allowed = settings.all("allowgroups");
-    if !allowed.is_empty() && !allowed.iter().any(fits) {
+    if !allowed.is_empty() && !allowed.iter().any(|pattern| fits_any(groups, pattern)) {
         let allowed = allowed.join(" ");
         bars.push(Bar::failed(format!(
             "sshd has AllowGroups {allowed}, and the account is in none of them"
@@ -367,7 +386,10 @@ fn nologin_bar(account: &Account, pam: bool) -> Option<Bar> {
 
 fn chroot(settings: &Settings) -> Option<&str> {
     let directory = settings.value("chrootdirectory")?;
-    (directory != "none").then_some(directory)
+    if directory == "none" {
+        return None;
+    }
+    Some(directory)
 }
 
 /// sshd ends a session if a user other than root could change its chroot (`safely_chroot` in

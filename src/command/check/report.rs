@@ -9,9 +9,12 @@ use authkeys_core::origin::instance::NoInstance;
 
 /// Checks what needs no network.
 pub(super) fn examine(report: &Report) -> Vec<Finding> {
-    let names = report.tag_names.warnings().into_iter();
-    let names = names.map(|warning| Finding::new(Level::Warning, "report", "tags", warning));
-    names.chain(metrics(report)).collect()
+    let mut findings = Vec::new();
+    for warning in report.tag_names.warnings() {
+        findings.push(Finding::new(Level::Warning, "report", "tags", warning));
+    }
+    findings.extend(metrics(report));
+    findings
 }
 
 fn metrics(report: &Report) -> Option<Finding> {
@@ -34,7 +37,6 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
     if !report.ec2_tags {
         return None;
     }
-    let finding = |level, message: String| Finding::new(level, "report", "ec2_tags", message);
     if let Err(why) = remote.instance(false).await {
         let class = if matches!(why, NoInstance::Unreachable { .. }) {
             Class::Transient
@@ -43,13 +45,13 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
         };
         return Some(Finding {
             exit: class.into(),
-            ..finding(Level::Failed, format!("cannot tag this instance: {why}"))
+            ..tags_finding(Level::Failed, format!("cannot tag this instance: {why}"))
         });
     }
     let keys = report.tag_names.all();
     Some(match remote.may_tag(keys.clone()).await {
         Ok(answer) if answer.allowed => {
-            finding(Level::Ok, format!("{} may be tagged", answer.instance))
+            tags_finding(Level::Ok, format!("{} may be tagged", answer.instance))
         }
         Ok(answer) => {
             let message = format!(
@@ -61,12 +63,16 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
             );
             Finding {
                 exit: Class::Denied.into(),
-                ..finding(Level::Failed, message)
+                ..tags_finding(Level::Failed, message)
             }
         }
         Err(error) => Finding {
             exit: error.class.into(),
-            ..finding(Level::Failed, error.to_string())
+            ..tags_finding(Level::Failed, error.to_string())
         },
     })
+}
+
+fn tags_finding(level: Level, message: String) -> Finding {
+    Finding::new(level, "report", "ec2_tags", message)
 }

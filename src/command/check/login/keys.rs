@@ -46,12 +46,12 @@ pub(in crate::command::check) fn candidates(
             continue;
         };
         // The comment may be in any encoding.
-        let options = granted(String::from_utf8_lossy(line).as_bytes()).map(|(_, options)| options);
+        let text = String::from_utf8_lossy(line);
         let mut offered = OfferedKey::new(&identified.key);
-        match options {
+        match granted(text.as_bytes()) {
             None => offered.ignored = Some("sshd does not understand their lines"),
-            Some(options) if options.has("cert-authority") => continue,
-            Some(mut options) => {
+            Some((_, options)) if options.has("cert-authority") => continue,
+            Some((_, mut options)) => {
                 offered.forced = Some(options.has("command"));
                 let expiries = options.take_expiries();
                 if expiries.iter().any(|expiry| is_over(expiry, now, zone)) {
@@ -253,39 +253,62 @@ fn in_list(algorithm: &str, list: &str) -> bool {
 
 /// Whether a key is sufficient, or of any use.
 fn methods_bar(settings: &Settings, usable: usize) -> Option<Bar> {
-    let value = settings
-        .value("authenticationmethods")
-        .filter(|value| *value != "any")?;
-    let on = |keywords: &[&str]| keywords.iter().any(|keyword| settings.is(keyword, "yes"));
-    let available = |method: &str| match method.split(':').next().unwrap_or_default() {
-        "publickey" => true,
-        "password" => on(&["passwordauthentication"]),
-        "keyboard-interactive" => on(&[
-            "kbdinteractiveauthentication",
-            "challengeresponseauthentication",
-        ]),
-        "hostbased" => on(&["hostbasedauthentication"]),
-        "gssapi-with-mic" => on(&["gssapiauthentication"]),
-        _ => false,
-    };
-    let keys_in = |list: &str| {
-        list.split(',')
-            .filter(|method| *method == "publickey")
-            .count()
-    };
-    let mut usable_lists = value
-        .split_whitespace()
-        .filter(|list| list.split(',').all(available) && (1..=usable).contains(&keys_in(list)));
+    let value = settings.value("authenticationmethods")?;
+    if value == "any" {
+        return None;
+    }
     let shown = format!("sshd has AuthenticationMethods {value}");
-    match usable_lists.next() {
-        None => Some(Bar::failed(format!(
-            "{shown}: no key can log in; add publickey to it"
-        ))),
-        Some("publickey") => None,
-        Some(_) if usable_lists.any(|list| list == "publickey") => None,
-        Some(_) => Some(Bar::warning(format!(
+    let mut can_log_in = false;
+    for list in value.split_whitespace() {
+        if !is_usable(settings, list, usable) {
+            continue;
+        }
+        if list == "publickey" {
+            return None;
+        }
+        can_log_in = true;
+    }
+    if can_log_in {
+        Some(Bar::warning(format!(
             "{shown}: a key alone does not log in"
-        ))),
+        )))
+    } else {
+        Some(Bar::failed(format!(
+            "{shown}: no key can log in; add publickey to it"
+        )))
+    }
+}
+
+/// Whether all methods of a list are available, and it needs keys, but not more than are usable.
+fn is_usable(settings: &Settings, list: &str, usable: usize) -> bool {
+    let mut keys = 0;
+    for method in list.split(',') {
+        if !is_available(settings, method) {
+            return false;
+        }
+        if method == "publickey" {
+            keys += 1;
+        }
+    }
+    (1..=usable).contains(&keys)
+}
+
+/// Whether a method, which may have a submethod after a colon, is switched on.
+fn is_available(settings: &Settings, method: &str) -> bool {
+    let name = match method.split_once(':') {
+        Some((name, _)) => name,
+        None => method,
+    };
+    match name {
+        "publickey" => true,
+        "password" => settings.is("passwordauthentication", "yes"),
+        "keyboard-interactive" => {
+            settings.is("kbdinteractiveauthentication", "yes")
+                || settings.is("challengeresponseauthentication", "yes")
+        }
+        "hostbased" => settings.is("hostbasedauthentication", "yes"),
+        "gssapi-with-mic" => settings.is("gssapiauthentication", "yes"),
+        _ => false,
     }
 }
 
