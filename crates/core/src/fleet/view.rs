@@ -118,9 +118,10 @@ impl View {
             .map(|node| self.row(node, &sets))
             .collect();
         rows.sort_by(|a, b| {
-            let names =
-                || natural(&a.node.name, &b.node.name).then_with(|| a.node.id.cmp(&b.node.id));
-            (a.state, &a.why).cmp(&(b.state, &b.why)).then_with(names)
+            (a.state, &a.why)
+                .cmp(&(b.state, &b.why))
+                .then_with(|| natural(&a.node.name, &b.node.name))
+                .then_with(|| a.node.id.cmp(&b.node.id))
         });
         Fleet {
             view: self,
