@@ -177,12 +177,14 @@ impl Outcome {
             .iter()
             .any(|s| s.status == Status::Failed && s.document.digest.is_some());
         let all_failed = self.accounts.iter().all(|a| a.status == Status::Failed);
-        let parts = self
-            .sources
-            .iter()
-            .map(|s| s.status)
-            .chain(self.accounts.iter().map(|a| a.status));
-        match parts.max().unwrap_or(Status::Failed) {
+        let mut gravest = None;
+        for source in &self.sources {
+            gravest = gravest.max(Some(source.status));
+        }
+        for account in &self.accounts {
+            gravest = gravest.max(Some(account.status));
+        }
+        match gravest.unwrap_or(Status::Failed) {
             Status::Failed if !all_failed && !too_long => Status::Degraded,
             Status::Ok if !self.faults.is_empty() => Status::Degraded,
             gravest => gravest,

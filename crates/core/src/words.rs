@@ -11,14 +11,12 @@ pub fn brief(text: &str) -> String {
 
 /// The first `most` characters of a text.
 pub fn cut(text: &str, most: usize) -> String {
-    match text
-        .char_indices()
-        .nth(most)
-        .and_then(|(at, _)| text.get(..at))
+    if let Some((end, _)) = text.char_indices().nth(most)
+        && let Some(start) = text.get(..end)
     {
-        Some(start) => format!("{start}..."),
-        None => text.to_owned(),
+        return format!("{start}...");
     }
+    text.to_owned()
 }
 
 /// `1 key`, `2 keys`.
@@ -41,13 +39,12 @@ pub fn printable(text: &str) -> String {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let colour = COLOURS.iter().find(|colour| rest.starts_with(**colour));
-        let length = colour.map_or(c.len_utf8(), |colour| colour.len());
+        let (length, is_safe) = match colour {
+            Some(colour) => (colour.len(), true),
+            None => (c.len_utf8(), c == '\n' || !is_deceptive(c)),
+        };
         let (piece, after) = rest.split_at(length);
-        safe.push_str(if colour.is_none() && c != '\n' && is_deceptive(c) {
-            "?"
-        } else {
-            piece
-        });
+        safe.push_str(if is_safe { piece } else { "?" });
         rest = after;
     }
     safe

@@ -17,7 +17,10 @@ pub(super) fn read(
         faults.add(spread.at, "nudge_spread", "needs `nudge` beside it");
     }
     let every = every?;
-    let spread = spread.map_or(Nudge::SPREAD, |found| found.value);
+    let spread = match spread {
+        Some(found) => found.value,
+        None => Nudge::SPREAD,
+    };
     let value = Nudge {
         every: every.value,
         spread,

@@ -139,30 +139,25 @@ impl<'t, 'i> Section<'t, 'i> {
             return Vec::new();
         };
         let name = self.name(key);
-        let section = |value: &'t Spanned<DeValue<'i>>| {
-            value
-                .get_ref()
-                .as_table()
-                .map(|table| Section::new(table, value.span(), &name))
-        };
         let sections = match value.get_ref().as_array() {
-            Some(array) if many => array.iter().map(section).collect(),
-            None if !many => section(value).map(|section| vec![section]),
+            Some(array) if many => sections(array.iter(), &name),
+            None if !many => sections([value], &name),
             _ => None,
         };
-        sections.unwrap_or_else(|| {
-            let shape = if many {
-                format!("write [[{name}]] before each")
-            } else {
-                format!("write [{name}] before it")
-            };
-            faults.add(
-                value.span().start,
-                &name,
-                format!("must be a table; {shape}"),
-            );
-            Vec::new()
-        })
+        if let Some(sections) = sections {
+            return sections;
+        }
+        let shape = if many {
+            format!("write [[{name}]] before each")
+        } else {
+            format!("write [{name}] before it")
+        };
+        faults.add(
+            value.span().start,
+            &name,
+            format!("must be a table; {shape}"),
+        );
+        Vec::new()
     }
 
     /// Reports every key that was not taken.
@@ -180,6 +175,19 @@ impl<'t, 'i> Section<'t, 'i> {
             );
         }
     }
+}
+
+/// A section for each value; `None` if one of them is not a table.
+fn sections<'t, 'i: 't>(
+    values: impl IntoIterator<Item = &'t Spanned<DeValue<'i>>>,
+    name: &str,
+) -> Option<Vec<Section<'t, 'i>>> {
+    let mut sections = Vec::new();
+    for value in values {
+        let table = value.get_ref().as_table()?;
+        sections.push(Section::new(table, value.span(), name));
+    }
+    Some(sections)
 }
 
 /// A string, parsed into a value.

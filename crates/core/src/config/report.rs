@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::path;
 use super::reader::{Faults, Section, boolean, string};
+use super::{set, value_of};
 use crate::encryption::Encryption;
 use crate::origin::SourceUrl;
 use crate::report::tags::TagNames;
@@ -59,11 +60,10 @@ impl ReportPrefix {
     /// Parses the URL by the same rules as source URLs.
     pub fn parse(url: &str) -> Result<Self, String> {
         const WRITE: &str = "write `s3://BUCKET/PREFIX/`";
-        let (place, query) = url
-            .split_once('?')
-            .map_or((url, String::new()), |(place, query)| {
-                (place, format!("?{query}"))
-            });
+        let (place, query) = match url.split_once('?') {
+            Some((place, query)) => (place, format!("?{query}")),
+            None => (url, String::new()),
+        };
         let slash = if place.ends_with('/') { "" } else { "/" };
         match SourceUrl::parse(&format!("{place}{slash}NODE{query}")) {
             Ok(SourceUrl::S3 {
@@ -103,18 +103,14 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
     let s3 = section.take(faults, "s3", string(ReportPrefix::parse));
     let encryption = section.take(faults, "s3_sse", string(str::parse::<Encryption>));
     let prometheus = section.take(faults, "prometheus", string(metrics_file));
-    report.ec2_tags = ec2_tags.is_some_and(|found| found.value);
-    if let Some(heartbeat) = heartbeat {
-        report.pace.heartbeat = heartbeat.value;
-    }
-    if let Some(spread) = spread {
-        report.pace.spread = spread.value;
-    }
-    let at = key_name.as_ref().map_or(section.at(), |found| found.at);
-    match TagNames::new(
-        prefix.map(|found| found.value),
-        key_name.map(|found| found.value),
-    ) {
+    set(&mut report.ec2_tags, ec2_tags);
+    set(&mut report.pace.heartbeat, heartbeat);
+    set(&mut report.pace.spread, spread);
+    let at = match &key_name {
+        Some(key_name) => key_name.at,
+        None => section.at(),
+    };
+    match TagNames::new(value_of(prefix), value_of(key_name)) {
         Ok(names) => report.tag_names = names,
         Err(fault) => faults.add(at, &section.name("key_name_tag"), fault),
     }
@@ -125,11 +121,11 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
             "needs `s3` beside it",
         );
     }
-    report.s3 = s3.map(|place| ReportPrefix {
-        encryption: encryption.map(|found| found.value),
-        ..place.value
-    });
-    report.prometheus = prometheus.map(|found| found.value);
+    report.s3 = value_of(s3);
+    if let Some(place) = &mut report.s3 {
+        place.encryption = value_of(encryption);
+    }
+    report.prometheus = value_of(prometheus);
     section.finish(faults);
     report
 }
@@ -137,27 +133,23 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
 fn heartbeat(text: &str) -> Result<SignedDuration, String> {
     let second = SignedDuration::from_secs(1);
     let leap_year = SignedDuration::from_hours(366 * 24);
-    let time = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(|time| (second..=leap_year).contains(time));
-    time.ok_or_else(|| {
-        format!("{text:?} is not a time from \"1s\" to \"8784h\" (366 days), such as \"6h\"")
-    })
+    match text.parse::<SignedDuration>() {
+        Ok(time) if (second..=leap_year).contains(&time) => Ok(time),
+        _ => Err(format!(
+            "{text:?} is not a time from \"1s\" to \"8784h\" (366 days), such as \"6h\""
+        )),
+    }
 }
 
 fn spread(text: &str) -> Result<SignedDuration, String> {
     let day = SignedDuration::from_hours(24);
-    let time = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(|time| !time.is_negative() && *time <= day);
-    time.ok_or_else(|| {
-        format!(
+    match text.parse::<SignedDuration>() {
+        Ok(time) if !time.is_negative() && time <= day => Ok(time),
+        _ => Err(format!(
             "{text:?} is not a time from \"0s\" to \"24h\"; for a large fleet its number of nodes \
              / 5, in seconds"
-        )
-    })
+        )),
+    }
 }
 
 /// node_exporter reads only files whose name ends in `.prom`.

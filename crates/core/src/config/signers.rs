@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::path::absolute;
 use super::reader::{Faults, Section, string};
+use super::value_of;
 
 /// The file that lists who may sign documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn read(
     }
     Some(SignersConfig {
         path: path?.value,
-        principals: principals.map(|found| found.value),
+        principals: value_of(principals),
     })
 }
 

@@ -57,18 +57,10 @@ pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Op
     let allow_private_key = section.take(faults, "allow_private_key", boolean);
     let fallback = section.take(faults, "fallback", string(SourceUrl::parse));
     let after = section.take(faults, "fallback_after", string(time));
-    for (key, at) in [
-        (
-            "allow_private_key",
-            allow_private_key.as_ref().map(|found| found.at),
-        ),
-        ("fallback", fallback.as_ref().map(|found| found.at)),
-        ("fallback_after", after.as_ref().map(|found| found.at)),
-    ] {
-        if let (Some(at), false) = (at, section.has("source")) {
-            let message = "needs `source` beside it; set it where the source is";
-            faults.add(at, &section.name(key), message);
-        }
+    if !section.has("source") {
+        refuse_without_source(&allow_private_key, "allow_private_key", section, faults);
+        refuse_without_source(&fallback, "fallback", section, faults);
+        refuse_without_source(&after, "fallback_after", section, faults);
     }
     if let (Some(after), false) = (&after, section.has("fallback")) {
         let message = "means nothing without `fallback`";
@@ -76,17 +68,38 @@ pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Op
     }
     let urls = urls?.value;
     let allow_private_key = allow_private_key.is_some_and(|found| found.value);
-    let fallback = fallback.and_then(|fallback| good_fallback(fallback, &urls, section, faults));
-    let fallback = fallback.map(|url| Fallback {
-        url,
-        after: after.map_or(FALLBACK_AFTER, |found| found.value),
-    });
-    let sources = urls.into_iter().map(|url| Source {
-        url,
-        allow_private_key,
-        fallback: fallback.clone(),
-    });
-    Some(sources.collect())
+    let after = match after {
+        Some(found) => found.value,
+        None => FALLBACK_AFTER,
+    };
+    let mut valid_fallback = None;
+    if let Some(fallback) = fallback
+        && let Some(url) = good_fallback(fallback, &urls, section, faults)
+    {
+        valid_fallback = Some(Fallback { url, after });
+    }
+    let mut sources = Vec::new();
+    for url in urls {
+        sources.push(Source {
+            url,
+            allow_private_key,
+            fallback: valid_fallback.clone(),
+        });
+    }
+    Some(sources)
+}
+
+/// Reports a setting that means nothing without `source`.
+fn refuse_without_source<T>(
+    setting: &Option<Positioned<T>>,
+    key: &str,
+    section: &Section<'_, '_>,
+    faults: &mut Faults<'_>,
+) {
+    if let Some(setting) = setting {
+        let message = "needs `source` beside it; set it where the source is";
+        faults.add(setting.at, &section.name(key), message);
+    }
 }
 
 /// A fallback requires exactly one source and must differ from it.
@@ -146,7 +159,8 @@ fn parsed(text: &str) -> Result<SourceUrl, String> {
 }
 
 fn time(text: &str) -> Result<SignedDuration, String> {
-    let time = text.parse::<SignedDuration>().ok();
-    time.filter(|time| !time.is_negative())
-        .ok_or_else(|| format!("{text:?} is not a time, such as \"10m\""))
+    match text.parse::<SignedDuration>() {
+        Ok(time) if !time.is_negative() => Ok(time),
+        _ => Err(format!("{text:?} is not a time, such as \"10m\"")),
+    }
 }

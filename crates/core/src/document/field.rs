@@ -54,12 +54,8 @@ pub enum FieldFault {
 /// The document in one field of a secret.
 pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault> {
     let field = brief(name);
-    let mut deserializer = serde_json::Deserializer::from_slice(secret);
-    let found = deserializer
-        .deserialize_map(Fields { wanted: name })
-        .and_then(|found| deserializer.end().map(|()| found));
     // The parser's message may quote a value.
-    let Ok(FieldValue { values, mut names }) = found else {
+    let Ok(FieldValue { values, mut names }) = find_field(secret, name) else {
         return Err(FieldFault::NotAnObject {
             field: field.to_string(),
         });
@@ -70,10 +66,10 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
         [] => {
             let more = names.len().saturating_sub(NAMED);
             names.truncate(NAMED);
-            let listed: Vec<String> = names
-                .iter()
-                .map(|name| format!("{:?}", plain(&brief(name).to_string(), '?')))
-                .collect();
+            let mut listed = Vec::new();
+            for name in &names {
+                listed.push(format!("{:?}", plain(&brief(name), '?')));
+            }
             let others = match (listed.is_empty(), more) {
                 (true, _) => "nor any other".to_owned(),
                 (false, 0) => format!("only {}", listed.join(", ")),
@@ -83,9 +79,17 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
         }
         _ => return Err(FieldFault::Repeated { field }),
     };
-    let text: Result<String, _> = serde_json::from_str(value.get());
-    text.map(|text| Zeroizing::new(text.into_bytes()))
-        .map_err(|_| FieldFault::NotText { field })
+    match serde_json::from_str::<String>(value.get()) {
+        Ok(text) => Ok(Zeroizing::new(text.into_bytes())),
+        Err(_) => Err(FieldFault::NotText { field }),
+    }
+}
+
+fn find_field<'a>(secret: &'a [u8], name: &str) -> serde_json::Result<FieldValue<'a>> {
+    let mut deserializer = serde_json::Deserializer::from_slice(secret);
+    let found = deserializer.deserialize_map(Fields { wanted: name })?;
+    deserializer.end()?;
+    Ok(found)
 }
 
 struct FieldValue<'a> {

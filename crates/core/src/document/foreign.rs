@@ -7,15 +7,17 @@ use serde::de::IgnoredAny;
 
 /// What kind of file it is, and what to do about it.
 pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
-    by_signature(bytes).or_else(|| by_text(bytes.trim_ascii_start()))
+    match by_signature(bytes) {
+        Some(kind) => Some(kind),
+        None => by_text(bytes.trim_ascii_start()),
+    }
 }
 
 fn by_signature(bytes: &[u8]) -> Option<&'static str> {
-    let begins = |signature: &[u8]| bytes.starts_with(signature);
-    if begins(b"\x1f\x8b") {
+    if bytes.starts_with(b"\x1f\x8b") {
         return Some("a gzip file; publish what it holds, uncompressed");
     }
-    if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") {
+    if begins_with_one(bytes, &[b"PK\x03\x04", b"PK\x05\x06"]) {
         return Some("a zip file; publish the key set that it holds");
     }
     // bzip2, xz, zstd, 7z, compress, lz4, lzma, and zlib at three levels.
@@ -31,17 +33,19 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
         b"\x78\x9c",
         b"\x78\xda",
     ];
-    if packed.into_iter().any(begins) {
+    if begins_with_one(bytes, &packed) {
         return Some("a compressed file; publish what it holds, uncompressed");
     }
     if bytes.get(257..262) == Some(b"ustar".as_slice()) {
         return Some("a tar archive; publish the key set that it holds");
     }
-    if begins(b"\x30\x81")
-        || begins(b"\x30\x82")
-        || begins(b"\x30\x2a\x30\x05")
-        || begins(b"\x30\x59\x30\x13")
-    {
+    let der: [&[u8]; 4] = [
+        b"\x30\x81",
+        b"\x30\x82",
+        b"\x30\x2a\x30\x05",
+        b"\x30\x59\x30\x13",
+    ];
+    if begins_with_one(bytes, &der) {
         return Some(
             "a key or certificate in DER; turn a public key into PEM with `openssl pkey -pubin \
              -inform DER`, and that into a key line with `ssh-keygen -i -m PKCS8 -f FILE`",
@@ -58,16 +62,25 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
         );
     }
     let beginning = bytes.get(..BEGINNING).unwrap_or(bytes);
-    if beginning.contains(&0) || begins(b"%PDF-") {
+    if beginning.contains(&0) || bytes.starts_with(b"%PDF-") {
         return Some("a binary file; publish key lines, or JSON");
     }
     None
 }
 
+fn begins_with_one(bytes: &[u8], signatures: &[&[u8]]) -> bool {
+    let mut signatures = signatures.iter();
+    signatures.any(|signature| bytes.starts_with(signature))
+}
+
 /// Whether the bytes are a placeholder for content stored elsewhere, whatever else they contain.
 pub(super) fn is_stand_in(bytes: &[u8]) -> bool {
     let text = bytes.trim_ascii_start();
-    stand_in(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
+    stand_in(first_line(text)).is_some()
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|b| *b == b'\n').next().unwrap_or_default()
 }
 
 /// What kind of placeholder starts with these bytes; `None` if it is not a known one.
@@ -109,23 +122,23 @@ fn is_placeholder(line: &[u8]) -> bool {
 /// all other objects.
 pub(super) fn printed(json: &str) -> Option<String> {
     let fields: BTreeMap<&str, IgnoredAny> = serde_json::from_str(json).ok()?;
-    let has = |name: &str| fields.contains_key(name);
-    let (what, query) = if has("SecretString") {
+    let is_jwk_set = fields.len() == 1 && fields.contains_key("keys") && json.contains("\"kty\"");
+    let (what, query) = if fields.contains_key("SecretString") {
         ("`aws secretsmanager get-secret-value`", "SecretString")
-    } else if has("Parameter") {
+    } else if fields.contains_key("Parameter") {
         ("`aws ssm get-parameter`", "Parameter.Value")
-    } else if has("KeyPairs") {
+    } else if fields.contains_key("KeyPairs") {
         (
             "`aws ec2 describe-key-pairs`",
             "KeyPairs[].PublicKey --include-public-key",
         )
-    } else if has("kty") || fields.len() == 1 && has("keys") && json.contains("\"kty\"") {
+    } else if fields.contains_key("kty") || is_jwk_set {
         return Some(
             "it is a JSON Web Key, which sshd does not read; publish the line in the key's .pub \
              file"
                 .to_owned(),
         );
-    } else if has("sops") {
+    } else if fields.contains_key("sops") {
         return Some("it is encrypted by sops; publish what `sops decrypt` prints".to_owned());
     } else {
         return None;
@@ -140,11 +153,7 @@ pub(super) fn printed(json: &str) -> Option<String> {
 const BEGINNING: usize = 512;
 
 fn by_text(text: &[u8]) -> Option<&'static str> {
-    let first = text
-        .split(|b| *b == b'\n')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let first = first_line(text).trim_ascii();
     if let Some(kind) = stand_in(first) {
         return Some(kind);
     }
@@ -196,12 +205,18 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
 /// Whether a line looks like YAML (`---`, `- item`, `name:` or `name: value`) or like cloud-init
 /// user data.
 fn is_yaml(first: &[u8]) -> bool {
-    let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    let name = first.iter().take_while(|b| is_name(b)).count();
-    let behind = first.get(name..).unwrap_or_default();
+    let mut behind = first;
+    while let [
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-',
+        rest @ ..,
+    ] = behind
+    {
+        behind = rest;
+    }
+    let has_name = behind.len() < first.len();
     first == b"---"
         || first.starts_with(b"%YAML")
         || first == b"#cloud-config"
         || first.starts_with(b"- ")
-        || name > 0 && (behind == b":" || behind.starts_with(b": "))
+        || has_name && (behind == b":" || behind.starts_with(b": "))
 }

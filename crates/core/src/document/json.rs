@@ -143,7 +143,7 @@ impl<'de> Deserialize<'de> for OptionTexts {
 fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     field: D,
 ) -> Result<Option<T>, D::Error> {
-    T::deserialize(field).map(Some)
+    Ok(Some(T::deserialize(field)?))
 }
 
 /// An RFC 3339 time with its UTC offset.
@@ -196,26 +196,35 @@ fn is_past_the_last(text: &str) -> bool {
 
 /// `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and `Z` or `+HH:MM`.
 fn is_rfc_3339(text: &str) -> bool {
-    let like = |text: &str, form: &str| {
-        let alike = |(c, f): (u8, u8)| {
-            if f == b'0' {
-                c.is_ascii_digit()
-            } else {
-                c == f
-            }
-        };
-        text.len() == form.len() && text.bytes().zip(form.bytes()).all(alike)
-    };
     let Some((time, rest)) = text.split_at_checked(19) else {
         return false;
     };
-    let offset = rest.strip_prefix('.').map_or(rest, |rest| {
-        rest.trim_start_matches(|c: char| c.is_ascii_digit())
-    });
+    let offset = match rest.strip_prefix('.') {
+        Some(rest) => rest.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => rest,
+    };
     let fraction = rest.len() - offset.len() != 1;
-    like(time, "0000-00-00T00:00:00")
-        && fraction
-        && (matches!(offset, "Z" | "z") || like(offset, "+00:00") || like(offset, "-00:00"))
+    let is_offset =
+        matches!(offset, "Z" | "z") || has_form(offset, "+00:00") || has_form(offset, "-00:00");
+    has_form(time, "0000-00-00T00:00:00") && fraction && is_offset
+}
+
+/// Whether a text has a digit wherever the form has a zero, and is equal to it elsewhere.
+fn has_form(text: &str, form: &str) -> bool {
+    if text.len() != form.len() {
+        return false;
+    }
+    for (byte, expected) in text.bytes().zip(form.bytes()) {
+        let fits = if expected == b'0' {
+            byte.is_ascii_digit()
+        } else {
+            byte == expected
+        };
+        if !fits {
+            return false;
+        }
+    }
+    true
 }
 
 /// Parses a document of version 1. `digest` is the digest of its bytes.
@@ -225,12 +234,8 @@ pub(super) fn parse(
     examination: Examination,
     digest: Digest,
 ) -> Result<Document, Refused> {
-    let wrong = |fault: serde_json::Error| Refused::Json(explained(&fault));
-    match serde_json::from_str::<VersionProbe<'_>>(json)
-        .map_err(wrong)?
-        .version
-        .map(RawValue::get)
-    {
+    let probe: VersionProbe<'_> = serde_json::from_str(json).map_err(explained)?;
+    match probe.version.map(RawValue::get) {
         Some("1") => {}
         Some(other) => {
             let hint = if other.trim_matches('"').trim() == "1" {
@@ -243,17 +248,9 @@ pub(super) fn parse(
                 described(other)
             )));
         }
-        None => {
-            let neither = || {
-                "it has neither `version` nor `PublicKey`; \
-                 a key set begins with {\"version\": 1, \"keys\": [...]"
-                    .to_owned()
-            };
-            let fault = rotation::fault(json).or_else(|| foreign::printed(json));
-            return Err(Refused::Json(fault.unwrap_or_else(neither)));
-        }
+        None => return Err(Refused::Json(without_version(json))),
     }
-    let top: Top<'_> = serde_json::from_str(json).map_err(wrong)?;
+    let top: Top<'_> = serde_json::from_str(json).map_err(explained)?;
     if top.keys.count > MAX_KEYS {
         return Err(Refused::TooManyKeys(top.keys.count));
     }
@@ -311,9 +308,22 @@ pub(super) fn parse(
     Ok(document)
 }
 
+/// What is wrong with a JSON value that has no `version`.
+fn without_version(json: &str) -> String {
+    if let Some(fault) = rotation::fault(json) {
+        return fault;
+    }
+    if let Some(printed) = foreign::printed(json) {
+        return printed;
+    }
+    "it has neither `version` nor `PublicKey`; \
+     a key set begins with {\"version\": 1, \"keys\": [...]"
+        .to_owned()
+}
+
 /// The parser's message, with the rule that was most likely broken.
-fn explained(fault: &serde_json::Error) -> String {
-    let words = described(fault);
+fn explained(fault: serde_json::Error) -> Refused {
+    let words = described(&fault);
     let rule = if words.starts_with("trailing characters") {
         "; nothing may follow its last brace"
     } else if fault.is_syntax() {
@@ -321,7 +331,7 @@ fn explained(fault: &serde_json::Error) -> String {
     } else {
         ""
     };
-    words + rule
+    Refused::Json(words + rule)
 }
 
 /// A well-formed entry may still hold a key that cannot be installed.
@@ -370,17 +380,20 @@ impl PartFinder<'_> {
     }
 
     fn value<'r, T: Deserialize<'r>>(&self, field: &str, raw: &'r RawValue) -> Result<T, Refused> {
-        serde_json::from_str(raw.get()).map_err(|e| {
-            let inside = e.line().saturating_sub(1);
-            let message = e.to_string();
-            let message = message
-                .rsplit_once(" at line ")
-                .map_or(message.as_str(), |(text, _)| text);
-            Refused::Value {
-                line: self.line(raw) + inside,
-                fault: described(format_args!("{field}: {message}")),
-            }
-        })
+        serde_json::from_str(raw.get()).map_err(|fault| self.refused(field, raw, &fault))
+    }
+
+    fn refused(&self, field: &str, raw: &RawValue, fault: &serde_json::Error) -> Refused {
+        let inside = fault.line().saturating_sub(1);
+        let message = fault.to_string();
+        let message = match message.rsplit_once(" at line ") {
+            Some((text, _)) => text,
+            None => &message,
+        };
+        Refused::Value {
+            line: self.line(raw) + inside,
+            fault: described(format_args!("{field}: {message}")),
+        }
     }
 
     fn optional<T: for<'de> Deserialize<'de>>(
@@ -388,6 +401,9 @@ impl PartFinder<'_> {
         field: &str,
         raw: Option<&RawValue>,
     ) -> Result<Option<T>, Refused> {
-        raw.map(|raw| self.value(field, raw)).transpose()
+        match raw {
+            Some(raw) => Ok(Some(self.value(field, raw)?)),
+            None => Ok(None),
+        }
     }
 }

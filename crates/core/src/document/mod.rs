@@ -198,11 +198,12 @@ impl Refused {
 /// A document's form, determined by its first byte that is not white space and by the fields of its
 /// object.
 pub fn form(bytes: &[u8]) -> Form {
-    if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Form::Text;
     }
-    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
-    let is_rotation = with_text(payload, |text| rotation::is_rotation(text.as_bytes()));
+    let is_rotation = with_text(payload_of(bytes), |text| {
+        rotation::is_rotation(text.as_bytes())
+    });
     if is_rotation {
         Form::RotationSecret
     } else {
@@ -214,13 +215,13 @@ pub fn form(bytes: &[u8]) -> Form {
 ///
 /// The bytes are only borrowed: if they hold a private key, the caller wipes them.
 pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
-    read(bytes, rules, Examination::Whole).map_err(|refused| explained(refused, bytes))
+    parse_with(bytes, rules, Examination::Whole)
 }
 
 /// Like [`parse`], but for bytes whose keys were all found sound before (see
 /// [`CHECKS`](crate::key::CHECKS)), at a small part of the cost.
 pub fn parse_again(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
-    read(bytes, rules, Examination::Repeated).map_err(|refused| explained(refused, bytes))
+    parse_with(bytes, rules, Examination::Repeated)
 }
 
 /// Leaves out the RSA keys whose weakness shows only in comparison with other keys or by an
@@ -249,7 +250,11 @@ fn without_weak_moduli(mut document: Document) -> Document {
 /// Like [`parse`], but for bytes in which no weak modulus was found before. It skips that search,
 /// which is expensive.
 pub fn parse_searched(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
-    read(bytes, rules, Examination::Searched).map_err(|refused| explained(refused, bytes))
+    parse_with(bytes, rules, Examination::Searched)
+}
+
+fn parse_with(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Document, Refused> {
+    read(bytes, rules, examination).map_err(|refused| explained(refused, bytes))
 }
 
 fn explained(refused: Refused, bytes: &[u8]) -> Refused {
@@ -277,7 +282,7 @@ fn explained(refused: Refused, bytes: &[u8]) -> Refused {
 }
 
 fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Document, Refused> {
-    let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else {
+    let Some(first) = bytes.trim_ascii_start().first() else {
         return Err(Refused::Empty);
     };
     let document = if objects::is_joined(bytes) {
@@ -302,10 +307,10 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
         document
     } else {
         private::refuse(bytes)?;
-        text::parse(bytes, &rules.line, examination).map_err(|refused| match refused {
-            Refused::CutOff { .. } if *first == b'<' => Refused::WebPage,
-            other => other,
-        })?
+        match text::parse(bytes, &rules.line, examination) {
+            Err(Refused::CutOff { .. }) if *first == b'<' => return Err(Refused::WebPage),
+            parsed => parsed?,
+        }
     };
     let all = document.keys.len() + document.left_out.len();
     if all > MAX_KEYS {
@@ -327,11 +332,21 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
 /// What is kept on disk of a document if it cannot be kept whole: the public half of a rotation
 /// secret, which may hold a private key.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
-    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
-    with_text(payload, |text| {
+    with_text(payload_of(bytes), |text| {
         let payload = text.as_bytes();
-        rotation::is_rotation(payload).then(|| rotation::public_half(payload).unwrap_or_default())
+        if !rotation::is_rotation(payload) {
+            return None;
+        }
+        Some(rotation::public_half(payload).unwrap_or_default())
     })
+}
+
+/// The document without its signature; all bytes if that is damaged.
+fn payload_of(bytes: &[u8]) -> &[u8] {
+    match Envelope::split(bytes) {
+        Ok(envelope) => envelope.payload,
+        Err(_) => bytes,
+    }
 }
 
 /// Passes the text of a JSON document to `read`. Bytes that are not UTF-8 become U+FFFD, which is
@@ -367,9 +382,13 @@ fn described(fault: impl fmt::Display) -> String {
 
 /// How many lines of an authorized_keys file carry a key that some sshd could read.
 pub fn count_keys(file: &[u8]) -> usize {
-    file.split(|b| *b == b'\n')
-        .filter(|line| identify(line).is_some())
-        .count()
+    let mut count = 0;
+    for line in file.split(|b| *b == b'\n') {
+        if identify(line).is_some() {
+            count += 1;
+        }
+    }
+    count
 }
 
 /// A document with these keys and nothing else, for the forms that have no other fields.
@@ -396,8 +415,12 @@ impl Document {
 
     /// What was changed in the comments of its keys. No key was left out because of it.
     pub fn altered_comments(&self) -> Option<String> {
-        let altered = self.keys.iter().filter(|key| key.line.comment_altered);
-        let mut lines: Vec<String> = altered.map(|key| key.place.to_string()).collect();
+        let mut lines = Vec::new();
+        for key in &self.keys {
+            if key.line.comment_altered {
+                lines.push(key.place.to_string());
+            }
+        }
         lines.dedup();
         let more = lines.len().saturating_sub(MOST_PLACES);
         lines.truncate(MOST_PLACES);
@@ -436,9 +459,10 @@ impl PublishedKey {
     /// Whether the key is for an account with these names. The configuration and the name service
     /// may spell the name differently, and a publisher may use either spelling.
     pub fn is_for(&self, names: &[&UserName]) -> bool {
-        let named =
-            |accounts: &BTreeSet<UserName>| names.iter().any(|name| accounts.contains(*name));
-        self.accounts.as_ref().is_none_or(named)
+        match &self.accounts {
+            Some(accounts) => names.iter().any(|name| accounts.contains(*name)),
+            None => true,
+        }
     }
 }
 
@@ -458,9 +482,10 @@ impl<'a> Lines<'a> {
     }
 
     fn at(&self, offset: usize) -> usize {
-        let (from, line) = Some(self.last.get())
-            .filter(|(last, _)| *last <= offset)
-            .unwrap_or((0, 1));
+        let (from, line) = match self.last.get() {
+            (last, line) if last <= offset => (last, line),
+            _ => (0, 1),
+        };
         let passed = self.bytes.get(from..offset).unwrap_or_default();
         let line = line + passed.iter().filter(|b| **b == b'\n').count();
         self.last.set((offset, line));

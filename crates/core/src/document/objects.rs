@@ -60,11 +60,15 @@ pub(super) fn parse(
     let mut keys = Vec::new();
     let mut left_out = Vec::new();
     for object in split(bytes)? {
-        let read = read(object.content, rules, examination);
-        let read = read.map_err(|refused| Refused::Object {
-            name: object.name.to_owned(),
-            fault: Box::new(explained(refused, object.content)),
-        })?;
+        let read = match read(object.content, rules, examination) {
+            Ok(read) => read,
+            Err(refused) => {
+                return Err(Refused::Object {
+                    name: object.name.to_owned(),
+                    fault: Box::new(explained(refused, object.content)),
+                });
+            }
+        };
         for mut key in read.keys {
             key.place += object.lines_before;
             keys.push(key);
@@ -85,7 +89,7 @@ pub(super) fn parse(
 /// Parses one object.
 fn read(content: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
     private::refuse(content)?;
-    if content.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{') {
+    if content.trim_ascii_start().first() == Some(&b'{') {
         return Err(Refused::Foreign(
             "JSON; below a prefix each object is authorized_keys text",
         ));

@@ -41,12 +41,11 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     }
     // A backslash may hide any of these in a JSON string, and the field's name alone is a sign of a
     // private key. So search the decoded strings too.
-    let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    if object && nesting <= MAX_NESTING {
-        scan(bytes, nesting).ok().flatten()
-    } else {
-        None
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    if !is_object || nesting > MAX_NESTING {
+        return None;
     }
+    scan(bytes, nesting).ok()?
 }
 
 /// A description of the first of the `MARKS` that the text contains.
@@ -61,11 +60,11 @@ fn marked(bytes: &[u8]) -> Option<&'static str> {
         let Some((before, rest)) = bytes.split_at_checked(at) else {
             continue;
         };
-        let is_here = |(start, mark, _): &(&[u8], &[u8], &str)| {
-            before.ends_with(start) && rest.starts_with(mark)
-        };
-        if let Some(rank) = MARKS.iter().position(is_here) {
-            first = Some(first.map_or(rank, |first| first.min(rank)));
+        for (rank, (start, mark, _)) in MARKS.iter().enumerate() {
+            let is_here = before.ends_with(start) && rest.starts_with(mark);
+            if is_here && first.is_none_or(|first| rank < first) {
+                first = Some(rank);
+            }
         }
     }
     let (_, _, what) = MARKS.get(first?)?;
@@ -74,19 +73,30 @@ fn marked(bytes: &[u8]) -> Option<&'static str> {
 
 /// Rejects a document that holds private key material.
 pub(super) fn refuse(bytes: &[u8]) -> Result<(), PrivateKeyFound> {
-    find(bytes).map_or(Ok(()), Err)
+    match find(bytes) {
+        Some(found) => Err(found),
+        None => Ok(()),
+    }
 }
 
 /// Whether a JSON value can be searched completely: its nesting, strings and numbers must be within
 /// what the parser accepts.
 pub(super) fn searchable(json: &[u8]) -> serde_json::Result<()> {
-    scan(json, 0).map(drop)
+    scan(json, 0)?;
+    Ok(())
 }
 
 fn scan(json: &[u8], nesting: u8) -> serde_json::Result<Option<PrivateKeyFound>> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let found = Scan { nesting }.deserialize(&mut deserializer)?;
-    deserializer.end().map(|()| found)
+    deserializer.end()?;
+    Ok(found)
+}
+
+/// Whether a field is called `PrivateKey`, in any case and with any signs between its letters.
+fn names_private_key(field: &str) -> bool {
+    let letters = field.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|b| b.to_ascii_lowercase()).eq(*b"privatekey")
 }
 
 /// Visits every string of a JSON value without building the value, so that a hostile document
@@ -146,15 +156,11 @@ impl<'de> Visitor<'de> for Scan {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(name) = fields.next_key::<String>()? {
-            let letters = name
-                .bytes()
-                .filter(u8::is_ascii_alphanumeric)
-                .map(|b| b.to_ascii_lowercase());
-            let named = letters
-                .eq(*b"privatekey")
-                .then_some(PrivateKeyFound("a field PrivateKey"));
+            if found.is_none() && names_private_key(&name) {
+                found = Some(PrivateKeyFound("a field PrivateKey"));
+            }
             let inside = fields.next_value_seed(self)?;
-            found = found.or(named).or(inside);
+            found = found.or(inside);
         }
         Ok(found)
     }

@@ -35,9 +35,10 @@ pub(super) fn is_rotation(payload: &[u8]) -> bool {
 
 /// Why JSON that may be meant as a rotation secret is not a valid one: a field occurs twice.
 pub(super) fn fault(payload: &str) -> Option<String> {
-    serde_json::from_str::<RotationProbe<'_>>(payload)
-        .err()
-        .map(described)
+    match serde_json::from_str::<RotationProbe<'_>>(payload) {
+        Ok(_) => None,
+        Err(fault) => Some(described(fault)),
+    }
 }
 
 /// Reads the one key. Every field but `PublicKey` is ignored, and `PrivateKey` is rejected unless

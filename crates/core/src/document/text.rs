@@ -18,7 +18,7 @@ pub(super) fn parse(
         let line = at + 1;
         let ended = whole.ends_with(b"\n");
         let text = whole.strip_suffix(b"\n").unwrap_or(whole);
-        let reason = match text.iter().find(|b| !b.is_ascii_whitespace()) {
+        let reason = match text.trim_ascii_start().first() {
             None => continue,
             Some(b'#') => "a comment".to_owned(),
             // The document will be rejected; do not record a reason for each short line of 1 MiB.
@@ -41,16 +41,15 @@ pub(super) fn parse(
                         continue;
                     }
                     Err(fault) => {
-                        let fault =
-                            match Mistake::find_end(text).filter(|_| broken_line == Some(at)) {
-                                Some(end) => {
-                                    if is_broken {
-                                        name_beginning(&mut left_out);
-                                    }
-                                    BadLine::Mistake(end)
+                        let fault = match Mistake::find_end(text) {
+                            Some(end) if broken_line == Some(at) => {
+                                if is_broken {
+                                    name_beginning(&mut left_out);
                                 }
-                                None => fault,
-                            };
+                                BadLine::Mistake(end)
+                            }
+                            _ => fault,
+                        };
                         is_broken = is_cut(&fault);
                         let is_mistake = match &fault {
                             BadLine::Mistake(mistake) => *mistake != Mistake::NoKey,

@@ -339,13 +339,10 @@ impl FaultCode {
     /// What it means.
     pub fn explanation(self) -> Explanation {
         let (name, class) = self.row();
-        let line = EXPLANATIONS
-            .lines()
-            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(" | "))
-            .next();
-        let (meaning, remedy) = line
-            .and_then(|line| line.split_once(" | "))
-            .unwrap_or_default();
+        let mut lines = EXPLANATIONS.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(" | "));
+        let texts = line.and_then(|line| line.split_once(" | "));
+        let (meaning, remedy) = texts.unwrap_or_default();
         Explanation {
             code: self,
             name,
@@ -357,10 +354,10 @@ impl FaultCode {
 
     /// Its name and class. The table has a row for each number, which its length and a test ensure.
     fn row(self) -> (&'static str, FaultClass) {
-        let row = TABLE.get(usize::from(self.number() - 1));
-        row.map_or(("unknown", FaultClass::Failed), |(_, name, class)| {
-            (name, *class)
-        })
+        match TABLE.get(usize::from(self.number() - 1)) {
+            Some((_, name, class)) => (name, *class),
+            None => ("unknown", FaultClass::Failed),
+        }
     }
 
     pub(super) fn number(self) -> u16 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::node::{KeySet, NodeReport, ShortDigest};
+use super::node::{KeySet, ShortDigest};
 use super::view::{Fleet, NodeRow, NodeState};
 use crate::document::{Name, Serial};
 use crate::outcome::Status;
@@ -53,58 +53,63 @@ struct NodeShape<'a> {
 
 /// The JSON form of the fleet.
 pub fn shape(fleet: &Fleet) -> impl Serialize {
+    let mut states = BTreeMap::new();
+    for state in NodeState::ALL {
+        states.insert(state.word(), fleet.count(state));
+    }
+    let mut key_sets = Vec::new();
+    for held in fleet.held() {
+        key_sets.push(HeldShape {
+            key_set: held.key_set.as_ref().map(ToString::to_string),
+            digest: held.digest,
+            nodes: held.nodes,
+            newest: held.newest,
+        });
+    }
+    let filters = fleet.scope.filters.iter();
     FleetJson {
         schema: 1,
         version: env!("CARGO_PKG_VERSION"),
         at: fleet.view.at,
         region: fleet.scope.region.as_deref(),
         accounts: &fleet.scope.accounts,
-        filters: fleet
-            .scope
-            .filters
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        filters: filters.map(ToString::to_string).collect(),
         from: fleet.scope.place.as_deref(),
         document: fleet.view.wanted.as_ref().map(ToString::to_string),
         nodes_total: fleet.rows.len(),
         nodes_done: fleet.done(),
-        states: NodeState::ALL
-            .iter()
-            .map(|state| (state.word(), fleet.count(*state)))
-            .collect(),
-        key_sets: fleet
-            .held()
-            .iter()
-            .map(|held| HeldShape {
-                key_set: held.key_set.as_ref().map(ToString::to_string),
-                digest: held.digest,
-                nodes: held.nodes,
-                newest: held.newest,
-            })
-            .collect(),
+        states,
+        key_sets,
         nodes: fleet.rows.iter().map(node).collect(),
     }
 }
 
 fn node(row: &NodeRow) -> NodeShape<'_> {
-    let report = row.node.report();
-    let numbered = report.and_then(|report| match &report.key_set {
-        Some(KeySet::Numbered { name, serial }) => Some((name, *serial)),
-        _ => None,
-    });
-    NodeShape {
+    let mut shape = NodeShape {
         instance_id: &row.node.id,
         name: &row.node.name,
         state: row.state,
         detail: &row.why,
         behind: row.behind,
-        status: report.map(|report| report.status),
-        key_set: report.and_then(NodeReport::key_sets),
-        key_set_name: numbered.map(|(name, _)| name),
-        serial: numbered.map(|(_, serial)| serial),
-        digest: report.and_then(|report| report.digest),
-        synced: report.map(|report| report.synced),
-        version: report.and_then(|report| report.version.as_deref()),
+        status: None,
+        key_set: None,
+        key_set_name: None,
+        serial: None,
+        digest: None,
+        synced: None,
+        version: None,
+    };
+    let Some(report) = row.node.report() else {
+        return shape;
+    };
+    if let Some(KeySet::Numbered { name, serial }) = &report.key_set {
+        shape.key_set_name = Some(name);
+        shape.serial = Some(*serial);
     }
+    shape.status = Some(report.status);
+    shape.key_set = report.key_sets();
+    shape.digest = report.digest;
+    shape.synced = Some(report.synced);
+    shape.version = report.version.as_deref();
+    shape
 }

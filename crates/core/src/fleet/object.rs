@@ -63,6 +63,13 @@ pub fn node(id: &str, bytes: &[u8]) -> Node {
     }
 }
 
+fn without_query(url: &str) -> &str {
+    match url.split_once('?') {
+        Some((place, _)) => place,
+        None => url,
+    }
+}
+
 fn word(object: &ReportFields) -> Word {
     let ReportFields { sources, .. } = object;
     let [status, synced, keyset, digest] = [
@@ -90,13 +97,8 @@ fn word(object: &ReportFields) -> Word {
     match raw.report() {
         Ok(mut report) => {
             // A region or version in the query does not make it another source.
-            report.source = source
-                .and_then(|found| found.source.split('?').next())
-                .map(|source| cut(source, LONG));
-            report.version = object
-                .version
-                .as_deref()
-                .map(|version| cut(version, VERSION));
+            report.source = source.map(|found| cut(without_query(&found.source), LONG));
+            report.version = object.version.as_ref().map(|version| cut(version, VERSION));
             Word::NodeReport(report)
         }
         Err(fault) => Word::Garbled(fault),

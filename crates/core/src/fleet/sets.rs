@@ -83,7 +83,8 @@ impl Sets {
                 sets.groups.insert(group.clone(), newest);
             }
         }
-        let held = counts.iter().map(|((group, key_set, digest), nodes)| {
+        let mut held = Vec::with_capacity(counts.len());
+        for ((group, key_set, digest), nodes) in &counts {
             let newest = match key_set {
                 Some(KeySet::Numbered { serial, .. }) => {
                     let newest = sets.groups.get(group.as_str());
@@ -91,13 +92,13 @@ impl Sets {
                 }
                 _ => None,
             };
-            KeySetCount {
+            held.push(KeySetCount {
                 key_set: key_set.cloned(),
                 digest: *digest,
                 nodes: *nodes,
                 newest,
-            }
-        });
+            });
+        }
         sets.held = merged(held);
         sets
     }
@@ -133,7 +134,7 @@ impl Sets {
 }
 
 /// Merges equal key sets: two sources may publish the same document.
-fn merged(held: impl Iterator<Item = KeySetCount>) -> Vec<KeySetCount> {
+fn merged(held: Vec<KeySetCount>) -> Vec<KeySetCount> {
     let mut merged = BTreeMap::<_, KeySetCount>::new();
     for one in held {
         match merged.entry((one.key_set.clone(), one.digest)) {
@@ -147,19 +148,21 @@ fn merged(held: impl Iterator<Item = KeySetCount>) -> Vec<KeySetCount> {
     }
     let mut merged: Vec<KeySetCount> = merged.into_values().collect();
     merged.sort_by(|a, b| {
-        let rank = |held: &KeySetCount| {
-            (
-                held.key_set.is_none(),
-                held.newest != Some(true),
-                Reverse(held.nodes),
-            )
-        };
         rank(a)
             .cmp(&rank(b))
             .then_with(|| b.key_set.cmp(&a.key_set))
             .then_with(|| a.digest.cmp(&b.digest))
     });
     merged
+}
+
+/// The newest key sets come first, then those that most nodes have.
+fn rank(held: &KeySetCount) -> (bool, bool, Reverse<usize>) {
+    (
+        held.key_set.is_none(),
+        held.newest != Some(true),
+        Reverse(held.nodes),
+    )
 }
 
 fn group(report: &NodeReport) -> String {
@@ -172,31 +175,42 @@ fn group(report: &NodeReport) -> String {
 
 /// A name without the date at its end: a year from 2000 to 2099 and a month, optionally a day.
 fn undated(name: &str) -> &str {
-    let parts = |wanted: usize| -> Option<&str> {
-        let mut rest = name;
-        for at in (0..wanted).rev() {
-            let digits = if at == 0 { 4 } else { 2 };
-            let start = rest.len().checked_sub(digits)?;
-            let number: u32 = rest
-                .get(start..)
-                .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?
-                .parse()
-                .ok()?;
-            let good = match at {
-                0 => (2000..=2099).contains(&number),
-                1 => (1..=12).contains(&number),
-                _ => (1..=31).contains(&number),
-            };
-            rest = rest.get(..start).filter(|_| good)?;
-            if at > 0 {
-                rest = rest.strip_suffix(['-', '.', '_']).unwrap_or(rest);
-            }
+    match without_date(name, 3) {
+        Some(bare) => bare,
+        None => without_date(name, 2).unwrap_or(name),
+    }
+}
+
+/// A name without a date of so many numbers: year and month, or year, month and day. `None` if it
+/// does not end in such a date.
+fn without_date(name: &str, numbers: usize) -> Option<&str> {
+    let mut rest = name;
+    for at in (0..numbers).rev() {
+        let digits = if at == 0 { 4 } else { 2 };
+        let start = rest.len().checked_sub(digits)?;
+        let (before, number) = rest.split_at_checked(start)?;
+        if !number.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
         }
-        // The rest must end at a word boundary: "v12026-11" does not end in a date.
-        let bare = rest.strip_suffix(['-', '.', '_', '/', ':', '@', '+', '=']);
-        if rest.is_empty() { Some(rest) } else { bare }
-    };
-    parts(3).or_else(|| parts(2)).unwrap_or(name)
+        let number: u32 = number.parse().ok()?;
+        let is_in_range = match at {
+            0 => (2000..=2099).contains(&number),
+            1 => (1..=12).contains(&number),
+            _ => (1..=31).contains(&number),
+        };
+        if !is_in_range {
+            return None;
+        }
+        rest = before;
+        if at > 0 {
+            rest = rest.strip_suffix(['-', '.', '_']).unwrap_or(rest);
+        }
+    }
+    // The rest must end at a word boundary: "v12026-11" does not end in a date.
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_suffix(['-', '.', '_', '/', ':', '@', '+', '='])
 }
 
 #[cfg(test)]

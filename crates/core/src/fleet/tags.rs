@@ -23,9 +23,13 @@ impl TagNames {
             }
             any = true;
         }
-        let word = match any {
-            false => Word::None,
-            true => raw.report().map_or_else(Word::Garbled, Word::NodeReport),
+        let word = if any {
+            match raw.report() {
+                Ok(report) => Word::NodeReport(report),
+                Err(fault) => Word::Garbled(fault),
+            }
+        } else {
+            Word::None
         };
         Node {
             id: id.to_owned(),

@@ -118,9 +118,10 @@ impl View {
             .map(|node| self.row(node, &sets))
             .collect();
         rows.sort_by(|a, b| {
-            let names =
-                || natural(&a.node.name, &b.node.name).then_with(|| a.node.id.cmp(&b.node.id));
-            (a.state, &a.why).cmp(&(b.state, &b.why)).then_with(names)
+            (a.state, &a.why)
+                .cmp(&(b.state, &b.why))
+                .then_with(|| natural(&a.node.name, &b.node.name))
+                .then_with(|| a.node.id.cmp(&b.node.id))
         });
         Fleet {
             view: self,
@@ -186,8 +187,10 @@ impl View {
     /// Why a node's key set is not the one that it should have.
     fn lag(&self, report: &NodeReport, sets: &Sets) -> Option<String> {
         if let Some(wanted) = &self.wanted {
-            return (!wanted.is_followed(report))
-                .then(|| format!("{wanted} is not in effect there"));
+            if wanted.is_followed(report) {
+                return None;
+            }
+            return Some(format!("{wanted} is not in effect there"));
         }
         match sets.standing(report) {
             Standing::Newest => None,
@@ -227,10 +230,10 @@ impl Fleet {
     /// Whether this node has the wanted document in force; if none is wanted, whether it is ok.
     pub fn is_done(&self, row: &NodeRow) -> bool {
         match &self.view.wanted {
-            Some(wanted) => row
-                .node
-                .report()
-                .is_some_and(|report| wanted.is_met(report)),
+            Some(wanted) => match row.node.report() {
+                Some(report) => wanted.is_met(report),
+                None => false,
+            },
             None => row.state == NodeState::Ok,
         }
     }
@@ -238,13 +241,15 @@ impl Fleet {
     /// The selected nodes by state and reason: the most severe first, then by the number of nodes.
     pub fn reasons(&self, meant: impl Fn(&NodeRow) -> bool) -> Vec<Reason<'_>> {
         let mut reasons: Vec<Reason<'_>> = Vec::new();
-        for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| meant(row)) {
-            match reasons
-                .last_mut()
-                .filter(|last| (last.state, last.why) == (row.state, row.why.as_str()))
-            {
-                Some(last) => last.rows.push((number, row)),
-                None => reasons.push(Reason {
+        for (number, row) in self.rows.iter().enumerate() {
+            if !meant(row) {
+                continue;
+            }
+            match reasons.last_mut() {
+                Some(last) if last.state == row.state && last.why == row.why => {
+                    last.rows.push((number, row));
+                }
+                _ => reasons.push(Reason {
                     state: row.state,
                     why: &row.why,
                     rows: vec![(number, row)],

@@ -29,11 +29,12 @@ impl FromStr for Wanted {
         if let KeySet::Numbered { name, serial } = KeySet::parse(text) {
             return Ok(Self::Numbered { name, serial });
         }
-        ShortDigest::parse(text).map(Self::Digest).map_err(|_| {
-            format!(
+        match ShortDigest::parse(text) {
+            Ok(digest) => Ok(Self::Digest(digest)),
+            Err(_) => Err(format!(
                 "{text:?} is neither NAME/SERIAL nor a digest: 16 hex digits, or sha256: and 64"
-            )
-        })
+            )),
+        }
     }
 }
 
@@ -49,13 +50,22 @@ impl fmt::Display for Wanted {
 impl Wanted {
     /// Whether the node follows the wanted document, even if it is not applied to every account.
     pub fn is_followed(&self, report: &NodeReport) -> bool {
-        let further = report.further.iter().map(|(set, digest)| (set, *digest));
-        let first = report.key_set.iter().map(|set| (set, report.digest));
-        first.chain(further).any(|(set, its_digest)| match self {
+        if let Some(set) = &report.key_set
+            && self.accepts(set, report.digest)
+        {
+            return true;
+        }
+        let mut further = report.further.iter();
+        further.any(|(set, digest)| self.accepts(set, *digest))
+    }
+
+    /// Whether a key set is the wanted document or a later one.
+    fn accepts(&self, set: &KeySet, its_digest: Option<ShortDigest>) -> bool {
+        match self {
             Self::Numbered { name, serial } => matches!(set,
                 KeySet::Numbered { name: its, serial: of } if its == name && of >= serial),
             Self::Digest(digest) => its_digest == Some(*digest),
-        })
+        }
     }
 
     /// Whether the wanted document is in force on the node for all accounts. A `stale` node counts:

@@ -208,11 +208,17 @@ impl KeyLine {
         check_text(head)?;
         let options = OptionList::from_single(options)?;
         let line = Self::assemble(options, head, comment.as_bytes(), rules, examination);
-        line.map_err(|fault| match Mistake::find(text) {
-            _ if text.contains('\n') => BadLine::LineBreak,
-            Some(mistake) => mistake.into(),
-            None => fault,
-        })
+        let fault = match line {
+            Ok(key_line) => return Ok(key_line),
+            Err(fault) => fault,
+        };
+        if text.contains('\n') {
+            return Err(BadLine::LineBreak);
+        }
+        match Mistake::find(text) {
+            Some(mistake) => Err(mistake.into()),
+            None => Err(fault),
+        }
     }
 
     fn assemble(

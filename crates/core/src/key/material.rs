@@ -83,19 +83,19 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
         "ssh-mldsa44-ed25519" | "ssh-mldsa44-ed25519@openssh.com" => check_composite(first),
         "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
             let base = p256::AffinePoint::GENERATOR.to_encoded_point(false);
-            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| {
+            check_ecdsa(second, base.x(), |point| {
                 p256::PublicKey::from_sec1_bytes(point).is_ok()
             })
         }
         "ecdsa-sha2-nistp384" => {
             let base = p384::AffinePoint::GENERATOR.to_encoded_point(false);
-            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| {
+            check_ecdsa(second, base.x(), |point| {
                 p384::PublicKey::from_sec1_bytes(point).is_ok()
             })
         }
         "ecdsa-sha2-nistp521" => {
             let base = p521::AffinePoint::GENERATOR.to_encoded_point(false);
-            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| {
+            check_ecdsa(second, base.x(), |point| {
                 p521::PublicKey::from_sec1_bytes(point).is_ok()
             })
         }
@@ -107,26 +107,24 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
 /// `base` is the x coordinate of the curve's base point, which its negative shares.
 fn check_ecdsa(
     point: &[u8],
-    base: Option<&[u8]>,
+    base: Option<impl AsRef<[u8]>>,
     is_on_curve: fn(&[u8]) -> bool,
 ) -> Result<(), Weakness> {
     if point.first() != Some(&4) || !is_on_curve(point) {
         return Err(Weakness::NotOnCurve);
     }
-    let is_base = base.is_some_and(|base| {
-        point
-            .get(1..)
-            .is_some_and(|x_and_y| x_and_y.starts_with(base))
-    });
-    if is_base {
-        Err(Weakness::BasePoint)
-    } else {
-        Ok(())
+    if let (Some(base), Some(x_and_y)) = (base, point.get(1..))
+        && x_and_y.starts_with(base.as_ref())
+    {
+        return Err(Weakness::BasePoint);
     }
+    Ok(())
 }
 
 fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
-    let encoded = CompressedEdwardsY::from_slice(point).map_err(|_| Weakness::Encoding)?;
+    let Ok(encoded) = CompressedEdwardsY::from_slice(point) else {
+        return Err(Weakness::Encoding);
+    };
     let decoded = encoded.decompress().ok_or(Weakness::NotOnCurve)?;
     if decoded.is_small_order() {
         return Err(Weakness::SmallOrder);
@@ -173,7 +171,7 @@ fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
     if exponent == [1] {
         return Err(Weakness::ExponentOne);
     }
-    if exponent.last().is_none_or(|low| low % 2 == 0) {
+    if !is_odd(exponent) {
         return Err(Weakness::ExponentEven);
     }
     let most = if modulus.len() > LARGE_MODULUS {
@@ -184,13 +182,17 @@ fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
     if exponent.len() > most {
         return Err(Weakness::ExponentLarge);
     }
-    if modulus.last().is_none_or(|low| low % 2 == 0) {
+    if !is_odd(modulus) {
         return Err(Weakness::ModulusEven);
     }
     if repeats(modulus) {
         return Err(Weakness::Repetition);
     }
     check_factors(modulus)
+}
+
+fn is_odd(big_endian: &[u8]) -> bool {
+    matches!(big_endian, [.., low] if low % 2 == 1)
 }
 
 /// Trial division uses the odd primes below this. One in eight odd numbers passes it.
@@ -201,10 +203,10 @@ const MOST_FACTOR: u32 = 1 << 12;
 fn check_factors(modulus: &[u8]) -> Result<(), Weakness> {
     let words: Vec<u32> = modulus.rchunks(4).rev().map(big_endian).collect();
     let mut is_square = true;
-    for prime in (3..MOST_FACTOR)
-        .step_by(2)
-        .filter(|number| is_prime(*number))
-    {
+    for prime in (3..MOST_FACTOR).step_by(2) {
+        if !is_prime(prime) {
+            continue;
+        }
         let remainder = remainder(&words, prime);
         if remainder == 0 {
             return Err(Weakness::SmallFactor(prime));
@@ -219,24 +221,31 @@ fn check_factors(modulus: &[u8]) -> Result<(), Weakness> {
 }
 
 fn big_endian(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(0, |number, byte| number << 8 | u32::from(*byte))
+    let mut number = 0;
+    for byte in bytes {
+        number = number << 8 | u32::from(*byte);
+    }
+    number
 }
 
 fn remainder(words: &[u32], divisor: u32) -> u32 {
     let divisor = u64::from(divisor);
-    let rest = words
-        .iter()
-        .fold(0, |rest, word| (rest << 32 | u64::from(*word)) % divisor);
+    let mut rest = 0;
+    for word in words {
+        rest = (rest << 32 | u64::from(*word)) % divisor;
+    }
     u32::try_from(rest).unwrap_or_default()
 }
 
 fn is_prime(odd: u32) -> bool {
-    (3..)
-        .step_by(2)
-        .take_while(|factor| factor * factor <= odd)
-        .all(|factor| !odd.is_multiple_of(factor))
+    let mut factor = 3;
+    while factor * factor <= odd {
+        if odd.is_multiple_of(factor) {
+            return false;
+        }
+        factor += 2;
+    }
+    true
 }
 
 /// Euler's criterion.

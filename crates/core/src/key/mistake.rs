@@ -143,9 +143,8 @@ impl Mistake {
         if first.starts_with("@cert-authority") || first.starts_with("@revoked") {
             return Some(Self::HostOrPrincipal(brief(first)));
         }
-        if let Some((_, kind)) = first
-            .rsplit_once(':')
-            .filter(|(_, kind)| looks_like_type(kind))
+        if let Some((_, kind)) = first.rsplit_once(':')
+            && looks_like_type(kind)
             && !first.contains(['"', '='])
         {
             return Some(Self::UserAndType(brief(first), brief(kind)));
@@ -166,7 +165,7 @@ impl Mistake {
         let short = ["rsa", "dsa", "ed25519", "ecdsa", "ed25519-sk", "ecdsa-sk"];
         let lower = first.to_ascii_lowercase();
         let is_type = short.contains(&lower.as_str()) || looks_like_type(&lower) && first != lower;
-        if let Some(key) = KeyBlob::recognise(second.as_bytes()).filter(|_| is_type) {
+        if is_type && let Some(key) = KeyBlob::recognise(second.as_bytes()) {
             return Some(Self::ShortType(
                 brief(first),
                 plain(&cut(key.kind(), 64), '?'),

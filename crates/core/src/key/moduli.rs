@@ -99,7 +99,7 @@ struct Ring {
 impl Ring {
     fn of(modulus: &[u8]) -> Self {
         let modulus = words(modulus, modulus.len().div_ceil(8));
-        let low = modulus.first().copied().unwrap_or(1);
+        let low = lowest(&modulus);
         // Each step doubles the number of correct bits. An odd number is its own inverse modulo 8.
         let mut inverse = low;
         for _ in 0..5 {
@@ -159,8 +159,8 @@ impl Ring {
         let mut product = vec![0; self.modulus.len() + 2];
         for word in one {
             add_multiple(&mut product, other, *word);
-            let low = product.first().copied().unwrap_or_default();
-            add_multiple(&mut product, &self.modulus, low.wrapping_mul(self.inverse));
+            let factor = lowest(&product).wrapping_mul(self.inverse);
+            add_multiple(&mut product, &self.modulus, factor);
             // The lowest word is zero now.
             product.rotate_left(1);
         }
@@ -178,8 +178,7 @@ impl Ring {
     fn below(&self, mut number: Vec<u64>) -> Vec<u64> {
         let length = self.modulus.len();
         let (low, high) = number.split_at_checked(length).unwrap_or((&number, &[]));
-        let has_more_words = high.iter().any(|word| *word > 0);
-        if has_more_words || low.iter().rev().ge(self.modulus.iter().rev()) {
+        if !is_zero(high) || low.iter().rev().ge(self.modulus.iter().rev()) {
             subtract(&mut number, &self.modulus);
         }
         number.truncate(length);
@@ -190,8 +189,8 @@ impl Ring {
     /// subtracting).
     fn shares_a_factor(&self, mut number: Vec<u64>) -> bool {
         let mut odd = self.modulus.clone();
-        while number.iter().any(|word| *word > 0) {
-            while number.first().is_some_and(|low| low % 2 == 0) {
+        while !is_zero(&number) {
+            while lowest(&number).is_multiple_of(2) {
                 halve(&mut number);
             }
             if number.iter().rev().lt(odd.iter().rev()) {
@@ -212,7 +211,7 @@ const FERMAT_STEPS: u32 = 100;
 /// root, and `a^2 - n` is a square.
 fn has_close_primes(modulus: &[u64]) -> bool {
     let (root, rest) = square_root(modulus);
-    if rest.iter().all(|word| *word == 0) {
+    if is_zero(&rest) {
         return true;
     }
     // The difference between the next square and `n`: (r + 1)^2 - n = 2r + 1 - (n - r^2).
@@ -224,10 +223,11 @@ fn has_close_primes(modulus: &[u64]) -> bool {
     for _ in 0..FERMAT_STEPS {
         // Of every 64 residues, 16 pass this filter (four of them are not squares), so the root is
         // rarely computed.
-        let low = difference.first().copied().unwrap_or_default();
-        let may_be_square = matches!(low % 16, 0 | 1 | 4 | 9);
-        if may_be_square && square_root(&difference).1.iter().all(|word| *word == 0) {
-            return true;
+        if matches!(lowest(&difference) % 16, 0 | 1 | 4 | 9) {
+            let (_, rest) = square_root(&difference);
+            if is_zero(&rest) {
+                return true;
+            }
         }
         add_multiple(&mut step, &[2], 1);
         add_multiple(&mut difference, &step, 1);
@@ -266,6 +266,18 @@ fn words(bytes: &[u8], length: usize) -> Vec<u64> {
         }
     }
     words
+}
+
+fn is_zero(number: &[u64]) -> bool {
+    number.iter().all(|word| *word == 0)
+}
+
+/// The lowest word of a number; 0 if it has no words.
+fn lowest(number: &[u64]) -> u64 {
+    match number {
+        [low, ..] => *low,
+        [] => 0,
+    }
 }
 
 /// Adds a multiple of a number to a longer one.

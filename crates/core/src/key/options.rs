@@ -119,10 +119,9 @@ impl KeyOption {
         if !rest.is_empty() && !rest.starts_with(',') {
             return Err(BadOption::AfterQuote(name));
         }
-        check_value(&name, &value).map_err(|fault| BadOption::Value {
-            name: name.clone(),
-            fault,
-        })?;
+        if let Err(fault) = check_value(&name, &value) {
+            return Err(BadOption::Value { name, fault });
+        }
         Ok((
             Self {
                 name,
@@ -156,7 +155,7 @@ impl OptionList {
             return Err(BadOption::NotAscii);
         }
         // More than enough for real options; commas inside a value are counted too.
-        let commas = text.bytes().filter(|b| *b == b',').count();
+        let commas = text.matches(',').count();
         let mut options = Vec::with_capacity(if text.is_empty() {
             0
         } else {

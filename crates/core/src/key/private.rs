@@ -59,7 +59,9 @@ pub fn private_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
     if value.first() != Some(&b'{') {
         return pem(value);
     }
-    let pair: Pair<'_> = serde_json::from_slice(value).map_err(|_| BadPrivateKey::None)?;
+    let Ok(pair) = serde_json::from_slice::<Pair<'_>>(value) else {
+        return Err(BadPrivateKey::None);
+    };
     match (pair.private.map(RawValue::get), pair.public) {
         (None | Some("null" | "\"\""), Some(_)) => Err(BadPrivateKey::Public),
         (None, None) => Err(BadPrivateKey::None),
@@ -102,7 +104,8 @@ fn pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
     if find(text, b"PuTTY-User-Key-File-").is_some() {
         return Err(BadPrivateKey::Putty);
     }
-    if super::identify(text.split(|byte| *byte == b'\n').next().unwrap_or_default()).is_some() {
+    let first_line = text.split(|byte| *byte == b'\n').next();
+    if first_line.is_some_and(|line| super::identify(line).is_some()) {
         return Err(BadPrivateKey::Public);
     }
     let begin = find(text, BEGIN).ok_or(BadPrivateKey::None)?;
@@ -113,8 +116,9 @@ fn pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
         .ok_or(BadPrivateKey::None)?;
     let end = find(rest, END).ok_or(BadPrivateKey::Damaged)?;
     let (body, foot) = rest.split_at_checked(end).ok_or(BadPrivateKey::Damaged)?;
-    let foot = find(foot, LABEL)
-        .and_then(|at| foot.get(..at + LABEL.len()))
+    let end_label = find(foot, LABEL).ok_or(BadPrivateKey::Damaged)?;
+    let foot = foot
+        .get(..end_label + LABEL.len())
         .ok_or(BadPrivateKey::Damaged)?;
     if find(head, b"ENCRYPTED").is_some() || find(body, b"ENCRYPTED").is_some() {
         return Err(BadPrivateKey::Passphrase);
@@ -152,14 +156,24 @@ fn pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
 /// Whether the body of an OpenSSH private key names a cipher.
 fn has_passphrase(body: &[u8]) -> bool {
     let mut packed = Zeroizing::new(Vec::with_capacity(body.len()));
-    packed.extend(body.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    for byte in body {
+        if !byte.is_ascii_whitespace() {
+            packed.push(*byte);
+        }
+    }
     let mut bytes = Zeroizing::new(vec![0; packed.len()]);
-    let decoded = STANDARD.decode_slice(packed.as_slice(), &mut bytes);
-    let bytes = decoded.ok().and_then(|length| bytes.get(..length));
-    bytes
-        .and_then(|bytes| bytes.strip_prefix(OPENSSH))
-        .and_then(|rest| Reader(rest).string())
-        .is_some_and(|cipher| cipher != b"none")
+    let Ok(length) = STANDARD.decode_slice(packed.as_slice(), &mut bytes) else {
+        return false;
+    };
+    match bytes.get(..length).and_then(cipher) {
+        Some(cipher) => cipher != b"none",
+        None => false,
+    }
+}
+
+/// The name of the cipher in a decoded OpenSSH private key.
+fn cipher(bytes: &[u8]) -> Option<&[u8]> {
+    Reader(bytes.strip_prefix(OPENSSH)?).string()
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {

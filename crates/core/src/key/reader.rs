@@ -15,26 +15,30 @@ impl<'a> Reader<'a> {
 
     /// A field that is UTF-8.
     pub fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.string()?)
-            .ok()
-            .filter(|text| !text.is_empty() && text.len() <= 256)
+        let text = std::str::from_utf8(self.string()?).ok()?;
+        if text.is_empty() || text.len() > 256 {
+            return None;
+        }
+        Some(text)
     }
 
     pub(super) fn fixed(&mut self, length: usize) -> Option<Vec<u8>> {
-        self.string()
-            .filter(|s| s.len() == length)
-            .map(<[u8]>::to_vec)
+        let bytes = self.string()?;
+        if bytes.len() != length {
+            return None;
+        }
+        Some(bytes.to_vec())
     }
 
     /// A positive integer, with exactly the one leading zero that keeps it positive.
     pub(super) fn mpint(&mut self) -> Option<Vec<u8>> {
         let bytes = self.string()?;
-        if bytes.first().is_some_and(|first| first & 0x80 != 0) {
+        if has_high_bit(bytes) {
             return None; // Negative: sshd refuses it.
         }
         let digits = digits(bytes);
         let mut number = Vec::with_capacity(digits.len() + 1);
-        if digits.first().is_some_and(|first| first & 0x80 != 0) {
+        if has_high_bit(digits) {
             number.push(0);
         }
         number.extend_from_slice(digits);
@@ -44,9 +48,13 @@ impl<'a> Reader<'a> {
 
 /// A positive integer without its leading zeros.
 pub(super) fn digits(mpint: &[u8]) -> &[u8] {
-    mpint
-        .iter()
-        .position(|b| *b != 0)
-        .and_then(|at| mpint.get(at..))
-        .unwrap_or_default()
+    let mut digits = mpint;
+    while let [0, rest @ ..] = digits {
+        digits = rest;
+    }
+    digits
+}
+
+fn has_high_bit(bytes: &[u8]) -> bool {
+    matches!(bytes, [high, ..] if high & 0x80 != 0)
 }

@@ -49,10 +49,11 @@ pub(super) fn is_blank(byte: u8) -> bool {
 }
 
 pub(super) fn skip_blanks(line: &[u8]) -> &[u8] {
-    line.iter()
-        .position(|b| !is_blank(*b))
-        .and_then(|at| line.get(at..))
-        .unwrap_or_default()
+    let mut rest = line;
+    while let [b' ' | b'\t', after @ ..] = rest {
+        rest = after;
+    }
+    rest
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ impl Expiry {
     /// sshd's `parse_absolute_time`: 8, 12 or 14 digits; `Z` (or `UTC`) after them means UTC.
     pub fn parse(text: &str) -> Option<Self> {
         let upper = text.to_ascii_uppercase();
-        let local = upper
-            .strip_suffix('Z')
-            .or_else(|| upper.strip_suffix("UTC"));
-        let digits = local.unwrap_or(&upper);
+        let (digits, utc) = match without_utc(&upper) {
+            Some(digits) => (digits, true),
+            None => (upper.as_str(), false),
+        };
         if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
@@ -30,11 +30,8 @@ impl Expiry {
         let hour = two_digits(digits, 8)?;
         let minute = two_digits(digits, 10)?;
         let second = two_digits(digits, 12)?;
-        let time = civil::DateTime::new(year, month, day, hour, minute, second, 0);
-        Some(Self {
-            time: time.ok()?,
-            utc: local.is_some(),
-        })
+        let time = civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+        Some(Self { time, utc })
     }
 
     /// The corresponding instant. Local times are standard times, as in OpenSSH's `mktime` call.
@@ -45,6 +42,14 @@ impl Expiry {
         } else {
             standard_offset(zone, utc).to_timestamp(self.time).ok()
         }
+    }
+}
+
+/// The text before `Z` or `UTC`.
+fn without_utc(upper: &str) -> Option<&str> {
+    match upper.strip_suffix('Z') {
+        Some(before) => Some(before),
+        None => upper.strip_suffix("UTC"),
     }
 }
 
@@ -62,15 +67,15 @@ pub fn standard_offset(zone: &TimeZone, at: Timestamp) -> Offset {
     if !here.dst().is_dst() {
         return here.offset();
     }
-    let before = zone
-        .preceding(at)
-        .find(|t| !t.dst().is_dst())
-        .map(|t| t.offset());
-    before
-        .or_else(|| {
-            zone.following(at)
-                .find(|t| !t.dst().is_dst())
-                .map(|t| t.offset())
-        })
-        .unwrap_or(here.offset())
+    for before in zone.preceding(at) {
+        if !before.dst().is_dst() {
+            return before.offset();
+        }
+    }
+    for after in zone.following(at) {
+        if !after.dst().is_dst() {
+            return after.offset();
+        }
+    }
+    here.offset()
 }

@@ -13,12 +13,10 @@ impl<'a> Arn<'a> {
     /// Parses an ARN of `service` (as ARNs name it); `None` if the text does not begin like an ARN.
     pub(crate) fn parse(text: &'a str, service: &str) -> Option<Result<Self, String>> {
         let rest = text.strip_prefix("arn:")?;
-        let mut parts = rest.splitn(5, ':');
-        let partition = parts.next().unwrap_or_default();
-        let named = parts.next().unwrap_or_default();
-        let region = parts.next().unwrap_or_default();
-        let account = parts.next().unwrap_or_default();
-        let resource = parts.next().unwrap_or_default();
+        let (partition, rest) = cut_part(rest);
+        let (named, rest) = cut_part(rest);
+        let (region, rest) = cut_part(rest);
+        let (account, resource) = cut_part(rest);
         let is_partition = match partition.strip_prefix("aws") {
             Some(rest) => rest.chars().all(in_region),
             None => false,
@@ -37,6 +35,11 @@ impl<'a> Arn<'a> {
             Ok(Self { region, resource })
         })
     }
+}
+
+/// The text before the first colon, and the text after it.
+fn cut_part(text: &str) -> (&str, &str) {
+    text.split_once(':').unwrap_or((text, ""))
 }
 
 /// Whether a text can be a region's name. The name becomes part of a host name, and credentials are

@@ -29,10 +29,10 @@ pub fn together(
                 .labels
                 .iter()
                 .any(|label| *label == Stage::Previous.to_string());
-        let twice = documents
-            .values()
-            .chain([&current])
-            .any(|other| other.version == read.part.version);
+        let twice = current.version == read.part.version
+            || documents
+                .values()
+                .any(|other| other.version == read.part.version);
         if !over && !twice {
             documents.insert(stage, read.part);
         }

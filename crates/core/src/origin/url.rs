@@ -170,31 +170,35 @@ impl SourceUrl {
     }
 
     fn query(&self) -> Vec<String> {
-        let encoded = |name: &str, value: &str| {
-            format!("{name}={}", percent_encode(value.as_bytes(), IN_QUERY))
-        };
-        let (first, region) = match self {
-            Self::File { .. } => return Vec::new(),
+        let mut parameters = Vec::new();
+        let region = match self {
+            Self::File { .. } => return parameters,
             Self::S3 {
                 version_id, region, ..
-            } => (
-                version_id.as_deref().map(|id| encoded("version_id", id)),
-                region,
-            ),
-            Self::Secret { stages, region, .. } if *stages == parse::DEFAULT_STAGES.into() => {
-                (None, region)
+            } => {
+                if let Some(id) = version_id {
+                    parameters.push(parameter("version_id", id));
+                }
+                region
             }
             Self::Secret { stages, region, .. } => {
-                let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
-                (Some(format!("stages={}", stages.join(","))), region)
+                if *stages != parse::DEFAULT_STAGES.into() {
+                    let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
+                    parameters.push(format!("stages={}", stages.join(",")));
+                }
+                region
             }
-            Self::Prefix { region, .. } | Self::Parameter { region, .. } => (None, region),
+            Self::Prefix { region, .. } | Self::Parameter { region, .. } => region,
         };
-        first
-            .into_iter()
-            .chain(region.as_deref().map(|region| encoded("region", region)))
-            .collect()
+        if let Some(region) = region {
+            parameters.push(parameter("region", region));
+        }
+        parameters
     }
+}
+
+fn parameter(name: &str, value: &str) -> String {
+    format!("{name}={}", percent_encode(value.as_bytes(), IN_QUERY))
 }
 
 /// The canonical URL, percent-encoded where necessary. Parsing it gives the same value back.

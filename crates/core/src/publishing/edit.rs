@@ -94,7 +94,10 @@ pub fn serial(json: &str) -> Option<Serial> {
 /// The document as text. If its bytes are not UTF-8, each byte becomes the character with the same
 /// number (Latin-1). JSON's own characters are ASCII and keep their positions.
 pub(super) fn text_of(payload: &[u8]) -> String {
-    std::str::from_utf8(payload).map_or_else(|_| latin_1(payload), str::to_owned)
+    match std::str::from_utf8(payload) {
+        Ok(text) => text.to_owned(),
+        Err(_) => latin_1(payload),
+    }
 }
 
 pub(super) fn latin_1(bytes: &[u8]) -> String {

@@ -90,11 +90,15 @@ pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
     let entries: Vec<&RawValue> = serde_json::from_str(parts.keys.get()).ok()?;
     let mut found = Vec::with_capacity(entries.len());
     for entry in entries {
-        let key = serde_json::from_str::<KeyOnly>(entry.get()).ok();
-        let key = key.and_then(|key| identify(key.public_key.trim_start().as_bytes()));
-        found.push(key.map(|found| found.key.fingerprint()));
+        found.push(fingerprint(entry));
     }
     Some(found)
+}
+
+fn fingerprint(entry: &RawValue) -> Option<Fingerprint> {
+    let entry: KeyOnly = serde_json::from_str(entry.get()).ok()?;
+    let found = identify(entry.public_key.trim_start().as_bytes())?;
+    Some(found.key.fingerprint())
 }
 
 /// The document after the edits; `None` if `payload` is not a JSON document of version 1. `payload`
@@ -226,7 +230,6 @@ impl<'a> Style<'a> {
         for element in elements {
             spans.push(span(array, element)?);
         }
-        let between = |at: usize| array.get(spans.get(at.checked_sub(1)?)?.1..spans.get(at)?.0);
         let (head, tail, new) = match (spans.first(), spans.last()) {
             (Some((first, _)), Some((_, last))) => {
                 let head = array.get(1..*first)?;
@@ -234,7 +237,7 @@ impl<'a> Style<'a> {
                 let new = match spans.len() {
                     1 if head.contains('\n') => format!(",{head}"),
                     1 => format!(",{}", self.blank()),
-                    count => between(count - 1)?.to_owned(),
+                    count => text_before(count - 1, array, &spans)?.to_owned(),
                 };
                 (head.to_owned(), tail.to_owned(), new)
             }
@@ -249,7 +252,7 @@ impl<'a> Style<'a> {
         for (at, element) in kept.into_iter().enumerate() {
             let Some(element) = element else { continue };
             if !text.is_empty() {
-                text.push_str(between(at)?);
+                text.push_str(text_before(at, array, &spans)?);
             }
             text.push_str(&element);
         }
@@ -268,10 +271,10 @@ impl<'a> Style<'a> {
 
     /// An entry, formatted like `model`.
     fn entry(&self, entry: &PublishedEntry, model: Option<&str>) -> String {
-        let inside = model.and_then(|model| model.strip_prefix('{')?.strip_suffix('}'));
-        let inside = inside
-            .filter(|inside| !inside.trim_matches(BLANK).is_empty())
-            .unwrap_or_default();
+        let mut inside = model.and_then(without_braces).unwrap_or_default();
+        if inside.trim_matches(BLANK).is_empty() {
+            inside = "";
+        }
         let start = inside.len() - inside.trim_start_matches(BLANK).len();
         let end = inside.trim_end_matches(BLANK).len();
         let open = inside.get(..start).unwrap_or_default();
@@ -309,6 +312,17 @@ impl<'a> Style<'a> {
         let texts: Vec<String> = texts.map(quoted).collect();
         format!("[{}]", texts.join(&format!(",{}", self.blank())))
     }
+}
+
+/// The text between an element of an array and the one before it.
+fn text_before<'t>(at: usize, array: &'t str, spans: &[(usize, usize)]) -> Option<&'t str> {
+    let (_, start) = spans.get(at.checked_sub(1)?)?;
+    let (end, _) = spans.get(at)?;
+    array.get(*start..*end)
+}
+
+fn without_braces(object: &str) -> Option<&str> {
+    object.strip_prefix('{')?.strip_suffix('}')
 }
 
 /// A JSON string.

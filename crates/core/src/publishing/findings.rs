@@ -91,8 +91,10 @@ pub fn faults(
         ));
     }
     let access = Access::of(keys);
-    let counts = access.in_force(now).map(|(_, found)| found);
-    let most = counts.max().unwrap_or(0);
+    let mut most = 0;
+    for (_, found) in access.in_force(now) {
+        most = most.max(found);
+    }
     if most < min_keys {
         faults.push(format!(
             "it has {} in force, [policy] min_keys asks for {min_keys}: nodes would refuse it; \
@@ -297,16 +299,21 @@ fn strength(keys: &[JudgedKey<'_>]) -> Vec<String> {
 fn old_servers(keys: &[JudgedKey<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
     for (option, (major, minor)) in RECENT_OPTIONS {
-        let mut lines = keys.iter().map(|judged| &judged.key.line);
-        if lines.any(|line| line.options.has(option)) {
+        if keys
+            .iter()
+            .any(|judged| judged.key.line.options.has(option))
+        {
             messages.push(format!(
                 "option {option}: an sshd before OpenSSH {major}.{minor} ignores the whole line, \
                  and a node that has one leaves it out"
             ));
         }
     }
-    let kinds = keys.iter().map(|judged| judged.key.line.key.kind());
-    for kind in kinds.collect::<BTreeSet<&str>>() {
+    let mut kinds = BTreeSet::new();
+    for judged in keys {
+        kinds.insert(judged.key.line.key.kind());
+    }
+    for kind in kinds {
         if let Some((major, minor)) = since(kind) {
             messages.push(format!(
                 "keys of type {kind}: an sshd before OpenSSH {major}.{minor} ignores the line, and \
@@ -357,13 +364,15 @@ impl<'a> Access<'a> {
     }
 
     /// How many valid keys each account has now.
-    fn in_force(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, usize)> {
+    fn in_force(&self, now: Timestamp) -> Vec<(Option<&UserName>, usize)> {
         let shared = valid_keys(&self.everybody, now);
-        self.accounts().map(move |(user, own)| {
+        let mut counts = Vec::new();
+        for (user, own) in self.accounts() {
             let mut keys = valid_keys(own, now);
             keys.extend(&shared);
-            (user, keys.len())
-        })
+            counts.push((user, keys.len()));
+        }
+        counts
     }
 
     /// The keys that an account has now. `None` is an account that no key names.
@@ -379,25 +388,38 @@ impl<'a> Access<'a> {
 
     /// For each account, the first time from `now` on at which it has no key. Accounts that always
     /// have one are left out.
-    fn ends(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, Timestamp)> {
+    fn ends(&self, now: Timestamp) -> Vec<(Option<&UserName>, Timestamp)> {
         let shared = spans(&self.everybody);
-        self.accounts().filter_map(move |(user, own)| {
-            let own = spans(own);
-            let mut shared = shared.iter().peekable();
-            let mut own = own.iter().peekable();
-            let mut covered = now;
-            loop {
-                // The next span that begins before the account would be without a key.
-                let next = shared
-                    .next_if(|(from, _)| *from <= covered)
-                    .or_else(|| own.next_if(|(from, _)| *from <= covered));
-                match next {
-                    Some((_, until)) if *until == Timestamp::MAX => return None,
-                    Some((_, until)) => covered = covered.max(*until),
-                    None => return Some((user, covered)),
-                }
+        let mut ends = Vec::new();
+        for (user, own) in self.accounts() {
+            if let Some(end) = first_gap(&shared, &spans(own), now) {
+                ends.push((user, end));
             }
-        })
+        }
+        ends
+    }
+}
+
+/// The first time from `now` on that is in none of the spans, which are ordered by start. `None` if
+/// there is no such time.
+fn first_gap(
+    shared: &[(Timestamp, Timestamp)],
+    own: &[(Timestamp, Timestamp)],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut shared = shared.iter().peekable();
+    let mut own = own.iter().peekable();
+    let mut covered = now;
+    loop {
+        // The next span that begins before the account would be without a key.
+        let next = shared
+            .next_if(|(from, _)| *from <= covered)
+            .or_else(|| own.next_if(|(from, _)| *from <= covered));
+        match next {
+            Some((_, until)) if *until == Timestamp::MAX => return None,
+            Some((_, until)) => covered = covered.max(*until),
+            None => return Some(covered),
+        }
     }
 }
 

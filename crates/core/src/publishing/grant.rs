@@ -85,12 +85,12 @@ pub fn grant(
         not_after: entry.not_after,
     };
     let fingerprint = granted.line.key.fingerprint();
-    let again = |entry: &PublishedEntry| {
-        KeyLine::from_parts(&entry.public_key, &entry.options, rules)
-            .is_ok_and(|line| line.key == granted.line.key)
-    };
-    if edits.added.iter().chain(edits.replaced.values()).any(again) {
-        return Err(NotGranted::Twice(fingerprint));
+    for edit in edits.added.iter().chain(edits.replaced.values()) {
+        if let Ok(line) = KeyLine::from_parts(&edit.public_key, &edit.options, rules)
+            && line.key == granted.line.key
+        {
+            return Err(NotGranted::Twice(fingerprint));
+        }
     }
     if document.revoked.contains(&fingerprint) {
         return Err(NotGranted::Revoked(fingerprint));

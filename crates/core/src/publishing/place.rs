@@ -112,9 +112,10 @@ impl fmt::Display for Place {
 fn selected(id: &str) -> (&str, Option<&str>) {
     // An ARN has five colons before its resource.
     let resource = if id.starts_with("arn:") {
-        id.match_indices(':')
-            .nth(4)
-            .map_or(id.len(), |(at, _)| at + 1)
+        match id.match_indices(':').nth(4) {
+            Some((at, _)) => at + 1,
+            None => id.len(),
+        }
     } else {
         0
     };

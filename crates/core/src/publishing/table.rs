@@ -82,12 +82,12 @@ fn row(judged: &JudgedKey<'_>) -> Row {
 pub fn columns(heads: &[&str], rows: &[Row], colour: Colour) -> String {
     let mut widths = Vec::with_capacity(heads.len());
     for (at, head) in heads.iter().enumerate() {
-        let widest = rows
-            .iter()
-            .filter_map(|row| row.cells.get(at))
-            .map(|cell| cell.width())
-            .max()
-            .unwrap_or(0);
+        let mut widest = 0;
+        for row in rows {
+            if let Some(cell) = row.cells.get(at) {
+                widest = widest.max(cell.width());
+            }
+        }
         widths.push(if widest == 0 {
             0
         } else {
@@ -113,9 +113,9 @@ fn line(row: &Row, widths: &[usize], colour: Colour) -> String {
             continue;
         }
         let blanks = " ".repeat(width.saturating_sub(cell.width()) + 2);
-        match row.colour.filter(|_| at == 0) {
-            Some(code) => line.push_str(&colour.paint(code, cell)),
-            None => line.push_str(cell),
+        match row.colour {
+            Some(code) if at == 0 => line.push_str(&colour.paint(code, cell)),
+            _ => line.push_str(cell),
         }
         line.push_str(&blanks);
     }

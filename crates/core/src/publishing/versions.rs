@@ -52,10 +52,10 @@ pub enum PublishedAt<'a> {
 pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_> {
     let mut oldest = None;
     for version in versions {
-        let Some(published) = version
-            .published
-            .filter(|_| version.kind != VersionKind::Beside)
-        else {
+        if version.kind == VersionKind::Beside {
+            continue;
+        }
+        let Some(published) = version.published else {
             continue;
         };
         if published <= at {
@@ -66,7 +66,10 @@ pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_
         }
         oldest = Some(published);
     }
-    oldest.map_or(PublishedAt::Unknown, PublishedAt::Before)
+    match oldest {
+        Some(oldest) => PublishedAt::Before(oldest),
+        None => PublishedAt::Unknown,
+    }
 }
 
 /// How many keys a version changed compared with the previous one.

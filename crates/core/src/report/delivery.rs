@@ -41,12 +41,14 @@ pub trait Deliver {
 impl Sink {
     /// The destinations in a configuration.
     pub fn all(report: &Report) -> Vec<Self> {
-        let tags = report
-            .ec2_tags
-            .then(|| Self::Tags(report.tag_names.clone()));
-        tags.into_iter()
-            .chain(report.s3.clone().map(Self::Object))
-            .collect()
+        let mut sinks = Vec::new();
+        if report.ec2_tags {
+            sinks.push(Self::Tags(report.tag_names.clone()));
+        }
+        if let Some(place) = &report.s3 {
+            sinks.push(Self::Object(place.clone()));
+        }
+        sinks
     }
 
     /// The name of the configuration key.

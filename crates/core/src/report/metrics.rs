@@ -159,17 +159,14 @@ fn sources(page: &mut MetricsPage, outcome: &Outcome) {
         let Some(digest) = source.document.digest else {
             continue;
         };
-        let name = source
-            .document
-            .name
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let serial = source
-            .document
-            .serial
-            .map(|serial| serial.to_string())
-            .unwrap_or_default();
+        let name = match &source.document.name {
+            Some(name) => name.to_string(),
+            None => String::new(),
+        };
+        let serial = match source.document.serial {
+            Some(serial) => serial.to_string(),
+            None => String::new(),
+        };
         let labels = [
             ("source", source.source.as_str()),
             ("name", &name),
@@ -181,10 +178,8 @@ fn sources(page: &mut MetricsPage, outcome: &Outcome) {
     page.gauge("document_serial", "The serial of the document in force.");
     for source in &outcome.sources {
         // Serials are at most 2^53, which a float holds exactly.
-        if let Some(serial) = source
-            .document
-            .serial
-            .and_then(|serial| serial.to_string().parse().ok())
+        if let Some(serial) = source.document.serial
+            && let Ok(serial) = serial.to_string().parse()
         {
             page.sample(&[("source", &source.source)], serial);
         }
@@ -341,7 +336,9 @@ impl MetricsPage {
     }
 
     fn samples(&mut self, values: impl IntoIterator<Item = f64>) {
-        values.into_iter().for_each(|value| self.sample(&[], value));
+        for value in values {
+            self.sample(&[], value);
+        }
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {

@@ -110,7 +110,11 @@ impl ReportedNode {
             .take(8)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let host = Some(name.to_owned()).filter(|name| !name.is_empty());
+        let host = if name.is_empty() {
+            None
+        } else {
+            Some(name.to_owned())
+        };
         Self {
             name: format!("host-{hex}"),
             instance_id: None,
@@ -123,6 +127,31 @@ impl ReportedNode {
 
 /// The object's bytes: JSON with a final LF.
 pub fn render(summary: &Summary, outcome: &Outcome, node: &ReportedNode) -> Vec<u8> {
+    let mut sources = Vec::new();
+    for source in outcome.sources.iter().take(LISTED) {
+        sources.push(SourceRecord {
+            source: &source.source,
+            status: source.status,
+            problem: source.problem,
+            document: &source.document,
+            version: source.version.as_deref(),
+            fetched: source.fetched,
+            answered_by: source.answered_by.as_ref().map(|by| by.source.as_str()),
+        });
+    }
+    let mut accounts = Vec::new();
+    for account in outcome.accounts.iter().take(LISTED) {
+        accounts.push(AccountRecord {
+            user: &account.user,
+            status: account.status,
+            detail: &account.detail,
+            document: &account.document,
+            documents: &account.documents,
+            keys: account.counts.in_force,
+            left_out: account.counts.left_out,
+            repairs: account.repairs,
+        });
+    }
     let object = ObjectRecord {
         schema: 1,
         version: &outcome.version,
@@ -136,35 +165,8 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &ReportedNode) -> Vec<
         next_cycle: outcome.next_cycle,
         next_change: outcome.next_change,
         stale_cycles: outcome.stale_cycles,
-        sources: outcome
-            .sources
-            .iter()
-            .take(LISTED)
-            .map(|source| SourceRecord {
-                source: &source.source,
-                status: source.status,
-                problem: source.problem,
-                document: &source.document,
-                version: source.version.as_deref(),
-                fetched: source.fetched,
-                answered_by: source.answered_by.as_ref().map(|by| by.source.as_str()),
-            })
-            .collect(),
-        accounts: outcome
-            .accounts
-            .iter()
-            .take(LISTED)
-            .map(|account| AccountRecord {
-                user: &account.user,
-                status: account.status,
-                detail: &account.detail,
-                document: &account.document,
-                documents: &account.documents,
-                keys: account.counts.in_force,
-                left_out: account.counts.left_out,
-                repairs: account.repairs,
-            })
-            .collect(),
+        sources,
+        accounts,
         counts: Counts {
             sources: outcome.sources.len(),
             accounts: outcome.accounts.len(),

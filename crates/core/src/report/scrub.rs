@@ -3,32 +3,33 @@
 
 /// Replaces an id.
 const GONE: &str = "...";
+/// Not valid in a tag, and of no use there.
+const PUNCTUATION: &[char] = &[
+    '`', '"', '\'', '(', ')', '[', ']', '{', '}', '<', '>', ',', ';',
+];
 /// Words of hex digits, or of mixed letters and digits, count as ids from this length on.
 const LONG: usize = 16;
 
 /// The text without ids, in words that are valid in a tag.
 pub fn scrub(text: &str) -> String {
-    let mut kept: Vec<String> = Vec::new();
+    let mut kept = Vec::new();
     for word in text.split_whitespace() {
-        let word: String = word
-            .chars()
-            .filter(|c| !"`\"'()[]{}<>,;".contains(*c))
-            .collect();
+        let word = word.replace(PUNCTUATION, "");
         let bare = word.trim_end_matches(':');
         if bare.is_empty() {
             continue;
         }
+        if is_id(bare) {
+            kept.push(GONE.to_owned());
+            continue;
+        }
         let colon = if bare.len() < word.len() { ":" } else { "" };
         // The parts of paths and URLs are checked one by one.
-        let parts: Vec<&str> = bare
-            .split('/')
-            .map(|part| if is_id(part) { GONE } else { part })
-            .collect();
-        kept.push(if is_id(bare) {
-            GONE.to_owned()
-        } else {
-            parts.join("/") + colon
-        });
+        let mut parts = Vec::new();
+        for part in bare.split('/') {
+            parts.push(if is_id(part) { GONE } else { part });
+        }
+        kept.push(parts.join("/") + colon);
     }
     let text = kept.join(" ");
     // The phrase says nothing without the id.
@@ -41,8 +42,15 @@ fn is_hex(text: &str) -> bool {
 
 fn is_id(word: &str) -> bool {
     let lower = word.to_lowercase();
-    let digits = word.bytes().filter(u8::is_ascii_digit).count();
-    let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
+    let mut digits = 0;
+    let mut letters = 0;
+    for byte in word.bytes() {
+        if byte.is_ascii_digit() {
+            digits += 1;
+        } else if byte.is_ascii_alphabetic() {
+            letters += 1;
+        }
+    }
     // `i-0123456789abcdef0`, `vpce-...`: a short prefix and hex digits.
     let is_resource = match lower.split_once('-') {
         Some((kind, rest)) => {
@@ -50,7 +58,7 @@ fn is_id(word: &str) -> bool {
         }
         None => false,
     };
-    let bare: String = lower.chars().filter(|c| *c != '-').collect();
+    let bare = lower.replace('-', "");
     let is_secret = digits > 1
         && letters > 1
         && word

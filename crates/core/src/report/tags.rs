@@ -117,13 +117,15 @@ impl TagNames {
                  while such a tag exists; use ASCII letters, digits and {METADATA_SIGNS}"
             ));
         }
-        let names = self.all();
-        let mut lengths = names.iter().map(|name| name.chars().count());
-        if let Some(long) = lengths.find(|length| *length > SAFE_KEY) {
-            warnings.push(format!(
-                "[report] tag_prefix or key_name_tag makes a tag's key of {long} characters, and \
-                 EC2 may refuse more than {SAFE_KEY}; use a shorter one"
-            ));
+        for name in self.all() {
+            let length = name.chars().count();
+            if length > SAFE_KEY {
+                warnings.push(format!(
+                    "[report] tag_prefix or key_name_tag makes a tag's key of {length} characters, \
+                     and EC2 may refuse more than {SAFE_KEY}; use a shorter one"
+                ));
+                break;
+            }
         }
         warnings
     }
@@ -184,7 +186,7 @@ fn key(text: &str, most: usize) -> Result<String, String> {
     if text.to_lowercase().starts_with(RESERVED) {
         return Err(format!("{RESERVED:?} is reserved"));
     }
-    match text.chars().find(|c| !may_stand(*c)) {
+    match text.chars().find(|c| !is_allowed(*c)) {
         Some(bad) => Err(format!(
             "{bad:?} is not allowed in a tag; use letters, digits, spaces and {SIGNS}"
         )),
@@ -196,10 +198,7 @@ fn key(text: &str, most: usize) -> Result<String, String> {
 /// A text as a valid tag value: characters that are not allowed become underscores or, between
 /// words, spaces.
 fn value(text: &str) -> String {
-    let plain: String = text
-        .chars()
-        .map(|c| if may_stand(c) { c } else { '_' })
-        .collect();
+    let plain = text.replace(|c| !is_allowed(c), "_");
     let words: Vec<&str> = plain.split_whitespace().collect();
     let mut value = words.join(" ");
     // The prefix is reserved in values too. The digest still identifies the key set.
@@ -214,6 +213,6 @@ fn value(text: &str) -> String {
     value
 }
 
-fn may_stand(c: char) -> bool {
+fn is_allowed(c: char) -> bool {
     c.is_alphanumeric() || c == ' ' || SIGNS.contains(c)
 }

@@ -71,15 +71,14 @@ fn code(status: Status) -> u8 {
 
 /// The line that `systemctl status` shows.
 pub fn service_line(outcome: &Outcome) -> String {
-    let sets = outcome
-        .sources
-        .iter()
-        .filter_map(|source| source.document.key_set(source.version.as_deref()));
-    let sets: Vec<String> = sets.collect();
-    let next = outcome
-        .next_cycle
-        .map(|next| format!(", next at {next:.0}"))
-        .unwrap_or_default();
+    let mut sets = Vec::new();
+    for source in &outcome.sources {
+        sets.extend(source.document.key_set(source.version.as_deref()));
+    }
+    let next = match outcome.next_cycle {
+        Some(next) => format!(", next at {next:.0}"),
+        None => String::new(),
+    };
     let detail = if outcome.detail.is_empty() {
         String::new()
     } else {
@@ -106,11 +105,10 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     let mut text = String::new();
     for source in &outcome.sources {
         let _ = writeln!(text, "{}", source_line(source, colour));
-        for stage in source
-            .stages
-            .iter()
-            .filter(|one| one.stage != Stage::Current)
-        {
+        for stage in &source.stages {
+            if stage.stage == Stage::Current {
+                continue;
+            }
             let set = set(&stage.document);
             let _ = writeln!(
                 text,
@@ -201,15 +199,14 @@ pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
 /// The reports that could not be delivered, one per line.
 pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
     let mut text = String::new();
-    for report in outcome
-        .reports
-        .iter()
-        .filter(|report| report.delivered == Some(false))
-    {
-        let last = report
-            .last_success
-            .map(|last| format!(", last good at {last:.0}"))
-            .unwrap_or_default();
+    for report in &outcome.reports {
+        if report.delivered != Some(false) {
+            continue;
+        }
+        let last = match report.last_success {
+            Some(last) => format!(", last good at {last:.0}"),
+            None => String::new(),
+        };
         let times = if report.failures == 1 {
             "once".to_owned()
         } else {

@@ -29,14 +29,15 @@ impl Clock {
 
     /// Why the clock cannot be right.
     pub fn fault(self) -> Option<String> {
-        self.is_wrong().then(|| {
-            format!(
-                "the clock says {}, but it has been {} already: no key's window opens or closes \
-                 until that is right; set the clock (chrony, systemd-timesyncd), or if it was \
-                 ahead before and is right now, look at what is published and run `authkeysd sync \
-                 --accept-rollback`, which forgets the serials, too",
-                self.wall, self.earliest
-            )
-        })
+        if !self.is_wrong() {
+            return None;
+        }
+        Some(format!(
+            "the clock says {}, but it has been {} already: no key's window opens or closes until \
+             that is right; set the clock (chrony, systemd-timesyncd), or if it was ahead before \
+             and is right now, look at what is published and run `authkeysd sync \
+             --accept-rollback`, which forgets the serials, too",
+            self.wall, self.earliest
+        ))
     }
 }

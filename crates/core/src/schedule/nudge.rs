@@ -50,10 +50,14 @@ impl Nudged {
         if self.due.is_some() {
             return;
         }
+        let mut earliest = now;
         // If the last fetch is in the future, the clock was set back since.
-        let last = self.last.filter(|last| *last <= now);
-        let earliest = last.and_then(|last| last.saturating_add(NUDGE_GAP).ok());
-        let earliest = earliest.map_or(now, |earliest| earliest.max(now));
+        if let Some(last) = self.last
+            && last <= now
+            && let Ok(gap_ends) = last.saturating_add(NUDGE_GAP)
+        {
+            earliest = gap_ends.max(now);
+        }
         let at = earliest.saturating_add(wait).unwrap_or(earliest);
         let wait = at.duration_since(now);
         self.due = Some(Due { at, wait });

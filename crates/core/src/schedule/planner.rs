@@ -81,9 +81,11 @@ impl Planner {
     pub fn due(&mut self, now: Timestamp) -> Option<Act> {
         // A time that is further away than the longest pause was planned before the clock was set
         // back.
-        self.not_before = self
-            .not_before
-            .filter(|at| at.duration_since(now) <= SECOND);
+        if let Some(at) = self.not_before
+            && at.duration_since(now) > SECOND
+        {
+            self.not_before = None;
+        }
         let fetch_is_due = self.nudged.is_due(now) || self.fetch <= now;
         let change_is_due = self.changes(now);
         if fetch_is_due && self.replans >= MOST_REPLANS {
@@ -125,24 +127,31 @@ impl Planner {
     /// next second: never early, and at most a second late.
     pub fn change(&self) -> Option<Timestamp> {
         let change = self.change?;
-        Some(
-            self.not_before
-                .map_or(change, |earliest| change.max(earliest)),
-        )
+        match self.not_before {
+            Some(earliest) => Some(change.max(earliest)),
+            None => Some(change),
+        }
     }
 
     /// The next time at which something is due.
     pub fn wake(&self) -> Timestamp {
-        let fetch = self
-            .nudged
-            .at()
-            .map_or(self.fetch, |nudged| nudged.min(self.fetch));
-        self.change().map_or(fetch, |change| change.min(fetch))
+        let mut wake = self.fetch;
+        if let Some(nudged) = self.nudged.at() {
+            wake = wake.min(nudged);
+        }
+        if let Some(change) = self.change() {
+            wake = wake.min(change);
+        }
+        wake
     }
 
     /// Since when a fetch has been due, if that is too long ago.
     pub fn overdue(&self, now: Timestamp) -> Option<Timestamp> {
-        (now.duration_since(self.fetch) > OVERDUE).then_some(self.fetch)
+        if now.duration_since(self.fetch) > OVERDUE {
+            Some(self.fetch)
+        } else {
+            None
+        }
     }
 
     /// Notes how a fetch or a replan ended at `now`; `random` is uniform from 0 to 1.
@@ -167,10 +176,8 @@ impl Planner {
             }
             (Act::Fetch, Ended::Transient { .. }) | (_, Ended::NotBegun) => {
                 self.failures = self.failures.saturating_add(1);
-                self.fetch = self
-                    .timing
-                    .retry(self.failures, now, random)
-                    .unwrap_or(slot);
+                let retry = self.timing.retry(self.failures, now, random);
+                self.fetch = retry.unwrap_or(slot);
             }
         }
         // A replan that could not start waits for the retry, so that it is not repeated endlessly.

@@ -65,7 +65,10 @@ fn parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let algorithm = inside.take(SEQUENCE)?;
     // All bits of the last byte are used.
     let key = inside.take(BIT_STRING)?.strip_prefix(&[0])?;
-    (whole.0.is_empty() && inside.0.is_empty()).then_some((algorithm, key))
+    if !whole.0.is_empty() || !inside.0.is_empty() {
+        return None;
+    }
+    Some((algorithm, key))
 }
 
 /// The two positive integers of a sequence, encoded as in an `mpint`.
@@ -96,16 +99,17 @@ impl<'a> Der<'a> {
             // No key has more than 65,535 bytes.
             0x81 | 0x82 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-                let length = bytes
-                    .iter()
-                    .fold(0, |length, byte| length << 8 | usize::from(*byte));
+                let mut length = 0;
+                for byte in bytes {
+                    length = length << 8 | usize::from(*byte);
+                }
                 (length, rest)
             }
             _ => return None,
         };
         let (content, rest) = rest.split_at_checked(length)?;
         self.0 = rest;
-        (*found == tag).then_some(content)
+        if *found == tag { Some(content) } else { None }
     }
 }
 

@@ -25,18 +25,10 @@ impl KmsKey {
     }
 
     fn parse_id(text: &str) -> Result<Self, String> {
-        let (id, query) = match text.split_once('?') {
-            Some((id, query)) => (id, Some(query)),
+        let (id, mut region) = match text.split_once('?') {
+            Some((id, query)) => (id, Some(parse_region(query)?)),
             None => (text, None),
         };
-        let mut region = query
-            .map(|query| {
-                let region = query.strip_prefix("region=").filter(|name| is_region(name));
-                region
-                    .map(str::to_owned)
-                    .ok_or_else(|| format!("{:?} is not region=REGION; {FORMS}", brief(query)))
-            })
-            .transpose()?;
         let resource = match Arn::parse(id, "kms") {
             None => id,
             Some(arn) => {
@@ -85,6 +77,14 @@ impl KmsKey {
             _ => self.id.as_str(),
         };
         resource.strip_prefix("key/").unwrap_or(resource)
+    }
+}
+
+/// The region in `region=REGION`.
+fn parse_region(query: &str) -> Result<String, String> {
+    match query.strip_prefix("region=") {
+        Some(region) if is_region(region) => Ok(region.to_owned()),
+        _ => Err(format!("{:?} is not region=REGION; {FORMS}", brief(query))),
     }
 }
 

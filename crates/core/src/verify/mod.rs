@@ -156,11 +156,9 @@ pub fn verify(
     mark: Option<&Mark>,
 ) -> Result<Option<Mark>, Distrust> {
     if document.audience != trust.audience {
-        let shown =
-            |name: &Option<Name>| name.as_ref().map_or("not set".to_owned(), Name::to_string);
         return Err(Distrust::Audience {
-            theirs: shown(&document.audience),
-            ours: shown(&trust.audience),
+            theirs: shown_audience(&document.audience),
+            ours: shown_audience(&trust.audience),
         });
     }
     match (document.serial, mark) {
@@ -177,5 +175,12 @@ pub fn verify(
             serial,
             digest: document.digest,
         })),
+    }
+}
+
+fn shown_audience(name: &Option<Name>) -> String {
+    match name {
+        Some(name) => name.to_string(),
+        None => "not set".to_owned(),
     }
 }

@@ -123,11 +123,11 @@ struct SignatureFields<'a> {
 
 impl<'a> SignatureFields<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, BadSignature> {
-        let cut = || BadSignature::Damaged("its frame is cut off");
+        const CUT: BadSignature = BadSignature::Damaged("its frame is cut off");
         let rest = bytes.strip_prefix(MAGIC).ok_or(BadSignature::Damaged(
             "its frame does not begin with SSHSIG",
         ))?;
-        let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (version, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
         let version = u32::from_be_bytes(*version);
         if version > VERSION {
             return Err(BadSignature::Unsupported(format!(
@@ -135,12 +135,12 @@ impl<'a> SignatureFields<'a> {
             )));
         }
         let mut reader = Reader(rest);
-        let key = reader.string().ok_or_else(cut)?;
-        let namespace = reader.string().ok_or_else(cut)?;
+        let key = reader.string().ok_or(CUT)?;
+        let namespace = reader.string().ok_or(CUT)?;
         // Reserved. OpenSSH neither checks it nor includes it in what is signed.
-        let _reserved = reader.string().ok_or_else(cut)?;
-        let hash = reader.string().ok_or_else(cut)?;
-        let signature = reader.string().ok_or_else(cut)?;
+        let _reserved = reader.string().ok_or(CUT)?;
+        let hash = reader.string().ok_or(CUT)?;
+        let signature = reader.string().ok_or(CUT)?;
         if !reader.0.is_empty() {
             return Err(BadSignature::Damaged("something follows its frame"));
         }
@@ -157,10 +157,10 @@ impl<'a> SignatureFields<'a> {
 /// Checks the inner signature: `algorithm`, the bytes, and for security keys the flags and the
 /// counter.
 fn check(key: &KeyBlob, signature: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
-    let cut = || BadSignature::Damaged("it is cut off");
+    const CUT: BadSignature = BadSignature::Damaged("it is cut off");
     let mut reader = Reader(signature);
-    let algorithm = reader.text().ok_or_else(cut)?;
-    let bytes = reader.string().ok_or_else(cut)?;
+    let algorithm = reader.text().ok_or(CUT)?;
+    let bytes = reader.string().ok_or(CUT)?;
     // RFC 8332: signatures of an RSA key are named for their hash. SHA-1 (`ssh-rsa`) is rejected,
     // as in OpenSSH.
     let fits = match key.kind() {
@@ -181,20 +181,26 @@ fn check(key: &KeyBlob, signature: &[u8], signed: &[u8]) -> Result<(), BadSignat
     if key.kind() == "ssh-rsa" {
         return check_rsa(key, algorithm, bytes, signed);
     }
-    let unsupported =
-        || BadSignature::Unsupported(format!("key type {}", shown(key.kind().as_bytes())));
-    let algorithm = Algorithm::new(algorithm).map_err(|_| unsupported())?;
-    let public =
-        PublicKey::from_bytes(key.bytes()).map_err(|_| BadSignature::Damaged("its key is none"))?;
+    let Ok(algorithm) = Algorithm::new(algorithm) else {
+        return Err(unsupported_type(key));
+    };
+    let Ok(public) = PublicKey::from_bytes(key.bytes()) else {
+        return Err(BadSignature::Damaged("its key is none"));
+    };
     if matches!(public.algorithm(), Algorithm::Other(_) | Algorithm::Dsa) {
-        return Err(unsupported());
+        return Err(unsupported_type(key));
     }
-    let signature = Signature::new(algorithm, [bytes, reader.0].concat())
-        .map_err(|_| BadSignature::Damaged("it has another length than it says"))?;
-    public
-        .key_data()
-        .verify(signed, &signature)
-        .map_err(|_| BadSignature::Wrong)
+    let Ok(signature) = Signature::new(algorithm, [bytes, reader.0].concat()) else {
+        return Err(BadSignature::Damaged("it has another length than it says"));
+    };
+    match public.key_data().verify(signed, &signature) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(BadSignature::Wrong),
+    }
+}
+
+fn unsupported_type(key: &KeyBlob) -> BadSignature {
+    BadSignature::Unsupported(format!("key type {}", shown(key.kind().as_bytes())))
 }
 
 fn check_rsa(
@@ -211,12 +217,12 @@ fn check_rsa(
     };
     // OpenSSH accepts signatures whose leading zeros were stripped.
     let missing = n.len().saturating_sub(bytes.len());
-    let padded: Vec<u8> = std::iter::repeat_n(0, missing)
-        .chain(bytes.iter().copied())
-        .collect();
-    RsaPublicKeyComponents { n, e }
-        .verify(hash, signed, &padded)
-        .map_err(|_| BadSignature::Wrong)
+    let mut padded = vec![0; missing];
+    padded.extend_from_slice(bytes);
+    match (RsaPublicKeyComponents { n, e }).verify(hash, signed, &padded) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(BadSignature::Wrong),
+    }
 }
 
 /// OpenSSH's `sshsig_dearmor`.
@@ -231,18 +237,16 @@ fn dearmor(armored: &[u8]) -> Result<Vec<u8>, BadSignature> {
         _ => return Err(BadSignature::Damaged("its BEGIN line holds something else")),
     };
     let end = body.windows(END.len()).position(|window| window == END);
-    let base64 = end
-        .and_then(|end| body.get(..end))
-        .ok_or(BadSignature::Damaged("its END line is missing"))?;
+    let Some(base64) = end.and_then(|end| body.get(..end)) else {
+        return Err(BadSignature::Damaged("its END line is missing"));
+    };
+    let mut packed = base64.to_vec();
     // White space as in `isspace`; \x0b is the vertical tab.
-    let packed: Vec<u8> = base64
-        .iter()
-        .copied()
-        .filter(|b| !(b.is_ascii_whitespace() || *b == 0x0b))
-        .collect();
-    STANDARD
-        .decode(packed)
-        .map_err(|_| BadSignature::Damaged("its base64 is broken or cut off"))
+    packed.retain(|b| !b.is_ascii_whitespace() && *b != 0x0b);
+    match STANDARD.decode(packed) {
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err(BadSignature::Damaged("its base64 is broken or cut off")),
+    }
 }
 
 /// A text from a signature, made safe for a message.

@@ -205,7 +205,9 @@ impl Signers {
 impl Signer {
     /// Parses one line without its LF; `None` for a blank line and a comment.
     fn parse(line: usize, text: &[u8], rules: &SignerRules<'_>) -> Result<Option<Self>, String> {
-        let text = std::str::from_utf8(text).map_err(|_| "the line is not UTF-8".to_owned())?;
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err("the line is not UTF-8".to_owned());
+        };
         let text = text.strip_suffix('\r').unwrap_or(text).trim_matches(BLANKS);
         if text.is_empty() || text.starts_with('#') {
             return Ok(None);

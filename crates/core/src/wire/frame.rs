@@ -58,21 +58,27 @@ pub enum FrameError {
 
 /// The start of a frame, up to its parts, which follow in their order.
 pub fn head<M: Serialize>(id: u64, message: &M, parts: &[&[u8]]) -> Result<Vec<u8>, FrameError> {
-    let lengths: Option<Vec<u32>> = parts
-        .iter()
-        .map(|part| u32::try_from(part.len()).ok())
-        .collect();
+    let mut lengths = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Ok(length) = u32::try_from(part.len()) else {
+            return Err(FrameError::TooManyParts(parts.len()));
+        };
+        lengths.push(length);
+    }
     let envelope = FixedFields {
         id,
-        parts: lengths.ok_or(FrameError::TooManyParts(parts.len()))?,
+        parts: lengths,
         message,
     };
-    let header = serde_json::to_vec(&envelope).map_err(|_| FrameError::BadHeader)?;
+    let Ok(header) = serde_json::to_vec(&envelope) else {
+        return Err(FrameError::BadHeader);
+    };
     if header.len() > MAX_HEADER {
         return Err(FrameError::HeaderTooLarge(header.len()));
     }
-    let length =
-        u32::try_from(header.len()).map_err(|_| FrameError::HeaderTooLarge(header.len()))?;
+    let Ok(length) = u32::try_from(header.len()) else {
+        return Err(FrameError::HeaderTooLarge(header.len()));
+    };
     let mut head = length.to_be_bytes().to_vec();
     head.extend_from_slice(&header);
     Ok(head)
@@ -187,8 +193,9 @@ fn read_header<M: DeserializeOwned>(
     bytes: &[u8],
     max_part: usize,
 ) -> Result<(Frame<M>, Vec<usize>), FrameError> {
-    let envelope: FixedFields<M> =
-        serde_json::from_slice(bytes).map_err(|_| FrameError::BadHeader)?;
+    let Ok(envelope) = serde_json::from_slice::<FixedFields<M>>(bytes) else {
+        return Err(FrameError::BadHeader);
+    };
     if envelope.parts.len() > MAX_PARTS {
         return Err(FrameError::TooManyParts(envelope.parts.len()));
     }

@@ -70,17 +70,24 @@ pub(super) fn json(fleet: &Fleet, groups: &[usize]) -> String {
         age: Vec::with_capacity(rows.len()),
     };
     for (row, group) in rows.iter().zip(groups) {
-        let report = row.node.report();
-        let version = report.and_then(|report| report.version.as_deref());
-        let age = report.map(|report| fleet.view.at.duration_since(report.synced));
+        let mut version = String::new();
+        let mut since = String::new();
+        let mut seconds = None;
+        if let Some(report) = row.node.report() {
+            if let Some(text) = &report.version {
+                version = one_line(text);
+            }
+            let age = fleet.view.at.duration_since(report.synced);
+            since = ago(age);
+            seconds = Some(age.as_secs());
+        }
         data.state.push(number(row.state));
         data.why.push(whys.number(one_line(&row.why)));
         data.set.push(sets.number(set(row)));
-        data.version
-            .push(versions.number(one_line(version.unwrap_or_default())));
+        data.version.push(versions.number(version));
         data.group.push(*group);
-        data.ago.push(agos.number(age.map(ago).unwrap_or_default()));
-        data.age.push(age.map(|age| age.as_secs()));
+        data.ago.push(agos.number(since));
+        data.age.push(seconds);
     }
     data.whys = whys.values;
     data.sets = sets.values;
@@ -100,9 +107,15 @@ fn set(row: &NodeRow) -> (String, String) {
     let Some(report) = row.node.report() else {
         return (String::new(), String::new());
     };
-    let sets = report.key_sets().unwrap_or_default();
-    let digest = report.digest.map(|digest| digest.to_string());
-    (one_line(&sets), digest.unwrap_or_default())
+    let sets = match report.key_sets() {
+        Some(sets) => one_line(&sets),
+        None => String::new(),
+    };
+    let digest = match report.digest {
+        Some(digest) => digest.to_string(),
+        None => String::new(),
+    };
+    (sets, digest)
 }
 
 /// Run-length encoded numbers: each number, followed by how often it is repeated.
@@ -165,8 +178,14 @@ fn column<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 /// How many leading characters two texts share. Only ASCII counts, because Rust and JavaScript
 /// measure it alike.
 fn shared(a: &str, b: &str) -> usize {
-    let pairs = a.bytes().zip(b.bytes()).take(SHARED);
-    pairs.take_while(|(a, b)| a == b && a.is_ascii()).count()
+    let mut shared = 0;
+    for (a, b) in a.bytes().zip(b.bytes()).take(SHARED) {
+        if a != b || !a.is_ascii() {
+            break;
+        }
+        shared += 1;
+    }
+    shared
 }
 
 /// JSON in which no character inside a string has a meaning in HTML.

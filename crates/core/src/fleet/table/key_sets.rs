@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{BAR, GREEN, LEAST, Layout, MAGENTA, NAME, YELLOW, grouped, padded, short};
+use crate::fleet::sets::KeySetCount;
 use crate::fleet::view::Fleet;
 
 /// This many key sets are listed one by one.
@@ -39,16 +40,18 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
             Some(key_set) => short(&key_set.to_string(), longest),
             None => "none".to_owned(),
         };
-        let digest = held.digest.map(|digest| digest.to_string());
+        let digest = match held.digest {
+            Some(digest) => digest.to_string(),
+            None => String::new(),
+        };
         lines.push(KeySetLine {
             name,
-            digest: digest.unwrap_or_default(),
+            digest,
             nodes: held.nodes,
             newest: held.newest,
         });
     }
-    let reported: usize = held.iter().map(|held| held.nodes).sum();
-    let unknown = fleet.rows.len().saturating_sub(reported);
+    let unknown = fleet.rows.len().saturating_sub(count_nodes(held));
     if unknown > 0 {
         lines.push(KeySetLine {
             name: "unknown".to_owned(),
@@ -59,12 +62,15 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
     }
     let mut text = drawn(&lines, layout);
     if !rest.is_empty() {
-        let nodes: usize = rest.iter().map(|held| held.nodes).sum();
         let sets = grouped(rest.len());
-        let nodes = grouped(nodes);
+        let nodes = grouped(count_nodes(rest));
         let _ = writeln!(text, "and {sets} more on {nodes} nodes");
     }
     text
+}
+
+fn count_nodes(held: &[KeySetCount]) -> usize {
+    held.iter().map(|held| held.nodes).sum()
 }
 
 fn drawn(lines: &[KeySetLine], layout: &Layout) -> String {
