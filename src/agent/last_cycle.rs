@@ -1,7 +1,7 @@
 //! Detects that nothing has changed since the last cycle, so that there is nothing to decide.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -52,12 +52,17 @@ pub(super) struct Left {
 #[derive(Debug)]
 pub(super) struct OwnFiles {
     state: PathBuf,
-    traces: Vec<(PathBuf, Trace)>,
+    /// Of each file, and of each directory above one.
+    traces: BTreeMap<PathBuf, Trace>,
 }
 
-/// What is known of a file, and of each directory above it, without reading it.
+/// What is known of a path without reading what is there.
 #[derive(Debug, PartialEq, Eq)]
-struct Trace(Vec<Option<FoundEntry>>);
+struct Trace {
+    entry: Option<FoundEntry>,
+    /// If the entry is a link.
+    target: Option<FoundEntry>,
+}
 
 /// What is found under a name.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,10 +95,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         paths.push(PathBuf::from(ZONE));
         paths.extend(SSHD.map(PathBuf::from));
-        let mut traces = Vec::new();
-        for path in paths {
-            let trace = Trace::of(&path);
-            traces.push((path, trace));
+        let mut traces = BTreeMap::new();
+        for path in paths.iter().flat_map(|path| path.ancestors()) {
+            if !traces.contains_key(path) {
+                traces.insert(path.to_owned(), Trace::of(path));
+            }
         }
         OwnFiles {
             state: store.directory().to_owned(),
@@ -211,31 +217,39 @@ impl OwnFiles {
 
 impl Trace {
     fn of(path: &Path) -> Self {
-        let mut found = Vec::new();
-        for path in path.ancestors() {
-            // A link, and its target.
-            found.push(FoundEntry::of(fs::symlink_metadata(path)));
-            found.push(FoundEntry::of(fs::metadata(path)));
+        let Ok(found) = fs::symlink_metadata(path) else {
+            return Self {
+                entry: None,
+                target: None,
+            };
+        };
+        let mut target = None;
+        if found.is_symlink()
+            && let Ok(found) = fs::metadata(path)
+        {
+            target = Some(FoundEntry::from(found));
         }
-        Self(found)
+        Self {
+            entry: Some(FoundEntry::from(found)),
+            target,
+        }
     }
 }
 
-impl FoundEntry {
-    fn of(found: io::Result<Metadata>) -> Option<Self> {
-        let of = found.ok()?;
+impl From<Metadata> for FoundEntry {
+    fn from(of: Metadata) -> Self {
         let content = Content {
             size: of.size(),
             modified: (of.mtime(), of.mtime_nsec()),
             changed: (of.ctime(), of.ctime_nsec()),
         };
-        Some(Self {
+        Self {
             device: of.dev(),
             inode: of.ino(),
             mode: of.mode(),
             owner: (of.uid(), of.gid()),
             content: if of.is_dir() { None } else { Some(content) },
-        })
+        }
     }
 }
 
