@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
 use authkeys_core::key::Fingerprint;
 use authkeys_core::plan::{
-    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, keep_standing, plan,
+    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, keep_present_lines, plan,
     plan_fragments,
 };
 
@@ -77,7 +77,7 @@ impl Files {
             (Self::One(snapshot), Purpose::Addition) => {
                 let present = snapshot.content.as_deref();
                 let mut desired = desired.clone();
-                keep_standing(&mut desired, mode, present.unwrap_or_default());
+                keep_present_lines(&mut desired, mode, present.unwrap_or_default());
                 plan(&desired, mode, present, &BTreeSet::new())
             }
             (Self::One(snapshot), Purpose::PinnedOnly) => {
@@ -89,7 +89,7 @@ impl Files {
             (Self::Several(_, fragments), Purpose::Addition) => {
                 let ours = fragments.ours.as_deref().unwrap_or_default();
                 let mut desired = desired.clone();
-                keep_standing(&mut desired, Mode::Exclusive, ours);
+                keep_present_lines(&mut desired, Mode::Exclusive, ours);
                 plan_fragments(&desired, Mode::Block, fragments, &BTreeSet::new())
             }
             // Nothing is removed.

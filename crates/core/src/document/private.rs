@@ -50,7 +50,7 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
 
 /// A description of the first of the `MARKS` that the text contains.
 fn marked(bytes: &[u8]) -> Option<&'static str> {
-    let mut first: Option<usize> = None;
+    let mut first = MARKS.len();
     // Every document is searched at every poll, so it is done in one pass: searching for each mark
     // at each byte costs several times as much.
     for (at, byte) in bytes.iter().enumerate() {
@@ -60,15 +60,18 @@ fn marked(bytes: &[u8]) -> Option<&'static str> {
         let Some((before, rest)) = bytes.split_at_checked(at) else {
             continue;
         };
-        for (rank, (start, mark, _)) in MARKS.iter().enumerate() {
-            let is_here = before.ends_with(start) && rest.starts_with(mark);
-            if is_here && first.is_none_or(|first| rank < first) {
-                first = Some(rank);
-            }
+        if let Some(rank) = rank_of_mark(before, rest) {
+            first = first.min(rank);
         }
     }
-    let (_, _, what) = MARKS.get(first?)?;
+    let (_, _, what) = MARKS.get(first)?;
     Some(what)
+}
+
+/// The index of the mark whose two halves meet here.
+fn rank_of_mark(before: &[u8], rest: &[u8]) -> Option<usize> {
+    let mut marks = MARKS.iter();
+    marks.position(|(start, mark, _)| before.ends_with(start) && rest.starts_with(mark))
 }
 
 /// Rejects a document that holds private key material.

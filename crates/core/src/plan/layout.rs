@@ -173,7 +173,7 @@ pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
 
 /// Adds our lines in the file to the desired lines, unless a document mentions their keys. They may
 /// belong to a source that was never read, and such a source must not remove anything.
-pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
+pub fn keep_present_lines(desired: &mut Desired, mode: Mode, present: &[u8]) {
     let mut wanted = HashSet::new();
     for entry in &desired.entries {
         wanted.insert(entry.line.clone());

@@ -4,7 +4,7 @@ pub(crate) use desired::earlier;
 pub use desired::{Desired, DesiredEntry, Layer, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
-pub use layout::{Mode, Plan, add_pinned, holds_our_block, keep_standing, our_keys, plan};
+pub use layout::{Mode, Plan, add_pinned, holds_our_block, keep_present_lines, our_keys, plan};
 pub use lines::managed_by;
 pub use readable::{RECENT_OPTIONS, since};
 

@@ -122,7 +122,9 @@ pub fn admit(
                     until,
                 });
             }
-            Window::Ends(_) | Window::Open => take_out(document, places, &previous, &mut edits),
+            Window::Ends(_) | Window::Open => {
+                remove_and_revoke(document, places, &previous, &mut edits)
+            }
         }
     }
     let current = match keys.current {
@@ -203,7 +205,7 @@ pub fn end(
 }
 
 /// Adds the removal and the revocation of a key to the edits.
-pub fn take_out(
+pub fn remove_and_revoke(
     document: &Document,
     places: &[Option<Fingerprint>],
     key: &Fingerprint,

@@ -217,7 +217,7 @@ fn an_entry_that_nodes_leave_out_does_not_outlive_the_others() {
     assert_eq!(window(&ended, &fingerprint(1)), Window::Ends(at));
     assert!(ended.left_out.is_empty());
     let mut edits = Edits::default();
-    take_out(
+    remove_and_revoke(
         &ended,
         &fingerprints(&text).unwrap(),
         &fingerprint(1),
