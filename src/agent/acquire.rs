@@ -66,8 +66,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let same = cycle.state.sources.contains_key(&name);
         let mut known = None;
         if let Some((last, _)) = &last {
-            // The same holds for a kept document with a private key, if that is no longer
-            // permitted.
+            // The same holds for a kept document with a private key, if the configuration does not
+            // permit that any more.
             let permitted = source.allow_private_key || !last.all().any(|(_, one)| one.halved);
             if same && permitted {
                 let from = last.from.clone().unwrap_or(name);
@@ -196,7 +196,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             answered_by = said.answered_by.clone();
         }
         let mut acquired = match (fault, kept) {
-            // Check again whether the document has expired or is no longer trusted.
+            // Check again whether the document has expired or lost its trust.
             (None | Some((Problem::Expired | Problem::Untrusted, ..)), Some((last, accepted))) => {
                 in_force(name, last, fetched.unwrap_or(accepted), cycle.clock.wall)
             }
@@ -252,7 +252,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             from: accepted.from.clone(),
         };
         for (stage, one) in &accepted.further {
-            // A document that is no longer valid counts as unknown: its stage is judged as if it
+            // A document that has become invalid counts as unknown: its stage is judged as if it
             // were new.
             if let Some(document) = standing(&one.version, one.created, one.document) {
                 in_force.further.insert(*stage, document);

@@ -210,7 +210,7 @@ pub(super) struct StandingDocument {
     pub(super) created: Option<Timestamp>,
     /// The document holds a private key, so only its public half was kept.
     pub(super) halved: bool,
-    /// Who signed it, or why the signature is no longer trusted. The latter does not remove any
+    /// Who signed it, or why the signature has lost its trust. The latter does not remove any
     /// key.
     pub(super) signer: Result<Option<String>, Distrust>,
 }

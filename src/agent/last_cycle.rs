@@ -43,7 +43,7 @@ pub(super) struct Left {
     pub(super) target: Target,
     /// Device and inode of the file's directory.
     pub(super) directory: Option<(u64, u64)>,
-    /// The digest of the content; `None` if there is no file.
+    /// The digest of the content; `None` if the file does not exist.
     pub(super) content: Option<Digest>,
 }
 

@@ -237,7 +237,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// The source with that name. A source that is no longer configured is judged like the first one.
+/// The source with that name. A source that was removed from the configuration is judged like the
+/// first one.
 fn source_of<'a>(account: &'a AccountConfig, name: Option<&str>) -> Option<&'a Source> {
     if let Some(name) = name {
         for source in &account.sources {

@@ -47,7 +47,7 @@ Exit codes:
   75  the source could not be reached (also when the last good key set is in force)
   77  not permitted
   78  configuration
-Of several: 78, 77, 75, 1, 3 in this order.";
+If several apply: the first of 78, 77, 75, 1, 3.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -39,7 +39,7 @@ pub(super) fn run(path: &Path, options: &StatusOptions) -> Exit {
         Ok(None) => {
             let file = status_file::path(&directory);
             complain(&format!(
-                "there is no {}: no cycle has ended yet; start the service, or run `authkeysd \
+                "{} does not exist: no cycle has ended yet; start the service, or run `authkeysd \
                  sync`",
                 file.display()
             ));

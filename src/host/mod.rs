@@ -130,7 +130,7 @@ pub enum Place {
 /// What was found at a target, and the stamp that shows whether it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The file's bytes; `None` if there is no file.
+    /// The file's bytes; `None` if the file does not exist.
     pub content: Option<Vec<u8>>,
     /// Owner, group or mode have drifted; a replace repairs them.
     pub drifted: bool,

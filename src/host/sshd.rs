@@ -213,7 +213,7 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The byte that three octal digits at the start of the text stand for, and the text after them.
+/// The byte that the text begins with as three octal digits, and the text after them.
 fn octal(text: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, after) = text.split_at_checked(3)?;
     let digits = std::str::from_utf8(digits).ok()?;

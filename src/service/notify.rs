@@ -95,7 +95,7 @@ impl Notify {
 
     fn send(&self, text: &str) {
         if let Some(socket) = &self.socket {
-            // There is no other place to report a failure to.
+            // A failure cannot be reported anywhere else.
             let _ = socket.send(text.as_bytes());
         }
     }

@@ -450,7 +450,7 @@ impl io::Write for Length {
     }
 }
 
-/// Reads the state; `None` if there is no file.
+/// Reads the state; `None` if the file does not exist.
 fn load(directory: &Path) -> Result<Option<State>, StateError> {
     #[derive(Deserialize)]
     struct SchemaProbe {

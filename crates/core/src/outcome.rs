@@ -106,7 +106,7 @@ pub struct Outcome {
     pub news: bool,
 }
 
-/// Identifies a document. All fields are `None` if there is no document.
+/// Identifies a document. Without a document all fields are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DocumentRef {
     /// Its name.

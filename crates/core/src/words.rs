@@ -32,7 +32,7 @@ pub fn plain(text: &str, sign: char) -> String {
     plain
 }
 
-/// A text of several lines that is safe to print: deceptive characters are shown as `?`. The only
+/// A text with line breaks that is safe to print: deceptive characters are shown as `?`. The only
 /// escape sequences that are kept are the colours of our own texts.
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

@@ -43,7 +43,7 @@ pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
     let key = lines.iter().find(|line| identify(line).is_some());
     match key.or(lines.first()) {
         Some(line) => Ok(line.to_vec()),
-        None => Err(refused("there is no key in it")),
+        None => Err(refused("it contains no key")),
     }
 }
 

@@ -406,7 +406,7 @@ fn renumbered(
             )),
         };
     }
-    let next = next_serial(own, before.serial).ok_or("there is no serial left below 2^53")?;
+    let next = next_serial(own, before.serial).ok_or("no serial is left below 2^53")?;
     if keep {
         return match own {
             Some(own) if own == next => Ok(text.to_vec()),
@@ -481,7 +481,7 @@ fn confirm(target: &PublishTarget, concerns: &[String]) -> Result<(), Exit> {
             return Ok(());
         }
         complain(
-            "nothing was written: there is no terminal to ask on; --yes publishes in spite of the \
+            "nothing was written: no terminal to ask on; --yes publishes in spite of the \
              warnings",
         );
         return Err(Exit::Failed);

@@ -220,7 +220,7 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
         }
     }
     let why = if said.contains("incorrect passphrase") {
-        "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and \
+        "the key has a passphrase, and no terminal to ask for it; `ssh-add` the key and \
          name its .pub file"
             .to_owned()
     } else if !lines.is_empty() {

@@ -111,7 +111,7 @@ fn of_file(path: &Path) -> Result<(KeyBlob, String), Exit> {
     let found = bounded::read(path, MAX_KEY).map_err(|fault| refused(&fault.beside(path)))?;
     let Some(found) = found else {
         return Err(refused(
-            "there is no such file; name a key's file, or kms: and the name of a key in AWS KMS",
+            "the file does not exist; name a key's file, or kms: and the name of a key in AWS KMS",
         ));
     };
     if let Some(found) = the_one(&found.content).map_err(|why| refused(&why))? {

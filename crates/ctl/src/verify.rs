@@ -60,7 +60,7 @@ pub(super) fn read_signers(
     let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&fault.beside(path)))?;
     let found = found.ok_or_else(|| {
         failed(
-            "there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers \
+            "the file does not exist; --allowed-signers names one in ssh-keygen's allowed_signers \
              format",
         )
     })?;

@@ -11,7 +11,7 @@ use rustix::thread::set_no_new_privs;
 /// unprivileged user that every system has.
 const USERS: [&str; 2] = ["authkeysd-fetch", "nobody"];
 
-/// Gives up root's identity permanently, and protects the process from others with the same
+/// Drops root's identity for good, and protects the process from others with the same
 /// identity: a secret's private half may pass through its memory.
 pub(crate) fn give_up_privileges() -> io::Result<()> {
     if geteuid().is_root() {
@@ -57,7 +57,7 @@ fn somebody() -> io::Result<(Uid, Gid)> {
         }
     }
     Err(io::Error::other(format!(
-        "there is no user {} or {} to run as, and it never runs as root",
+        "neither user {} nor {} exists to run as, and it never runs as root",
         USERS[0], USERS[1]
     )))
 }

@@ -156,7 +156,7 @@ impl Machine {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success() || stderr.contains("Permission denied"),
-            "neither let in nor refused: {stderr}"
+            "neither logged in nor refused: {stderr}"
         );
         output.status.success()
     }

@@ -18,7 +18,7 @@ fn f37_a_step_that_hangs_is_named_blocks_only_its_account_and_publishes_nothing_
     let workers = Workers::default();
     let limit = Duration::from_millis(50);
     let (wake, sleep) = mpsc::channel::<()>();
-    let (tell, told) = mpsc::channel();
+    let (tell, answer) = mpsc::channel();
 
     let hung = step("hung", move |awaited| {
         let _ = sleep.recv();
@@ -34,7 +34,9 @@ fn f37_a_step_that_hangs_is_named_blocks_only_its_account_and_publishes_nothing_
     );
 
     let again = workers.run(
-        step("hung", |_| -> Result<(), _> { panic!("must not be begun") }),
+        step("hung", |_| -> Result<(), _> {
+            panic!("must not be started")
+        }),
         limit,
         &Late::default(),
     );
@@ -50,7 +52,7 @@ fn f37_a_step_that_hangs_is_named_blocks_only_its_account_and_publishes_nothing_
 
     wake.send(()).unwrap();
     assert!(
-        told.recv().unwrap(),
+        answer.recv().unwrap(),
         "the late step knew that it had been given up"
     );
     while workers
@@ -84,7 +86,7 @@ fn f37_accounts_that_hang_hold_nobody_up_and_cost_one_limit_together() {
     for (number, result) in results.iter().enumerate() {
         match result {
             Some(result) => assert!(
-                number >= 10 && result.as_ref().is_ok_and(|told| *told == number),
+                number >= 10 && result.as_ref().is_ok_and(|found| *found == number),
                 "{number}"
             ),
             None => assert!(number < 10, "{number}"),
@@ -181,7 +183,7 @@ fn f37_hundreds_that_hang_before_an_account_cost_it_no_more_than_one() {
     };
     let started = Instant::now();
     let mut rounds = 0;
-    // In the first round it may be too late to be begun and asked; in the second it has ended
+    // In the first round it may be too late to be started and asked; in the second it has ended
     // long ago.
     while workers
         .run_all(steps(), patience, limit, &late)
@@ -242,7 +244,7 @@ fn a_step_that_is_only_slow_is_waited_for() {
     ));
     wake.send(()).unwrap();
     let again = step("slow", |_| -> Result<bool, _> {
-        panic!("must not be begun twice")
+        panic!("must not be started twice")
     });
     assert!(workers.run(again, Duration::from_secs(9), &late).unwrap());
 }

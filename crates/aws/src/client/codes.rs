@@ -36,7 +36,7 @@ const EXPIRED: Remedy = Remedy::Say(
     "the credentials have expired: renew them (aws sso login, aws login), or use an instance \
      profile, which renews its own",
 );
-const QUOTA: Remedy = Remedy::Say("remove what is no longer needed, or ask AWS for a higher quota");
+const QUOTA: Remedy = Remedy::Say("remove what nobody needs, or ask AWS for a higher quota");
 
 /// What each code means. Codes that only their message makes clear are judged earlier.
 pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[

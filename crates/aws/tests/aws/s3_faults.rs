@@ -634,7 +634,7 @@ fn f36_missing_credentials_are_named() {
             "{error}"
         );
         for part in [
-            "there are no credentials",
+            "no credentials were found",
             "instance profile",
             "AWS_PROFILE",
             "hop limit",

@@ -1,4 +1,4 @@
-//! Compares and searches the RSA moduli of several keys: a modulus that is a prime, one whose
+//! Compares and searches the RSA moduli of many keys: a modulus that is a prime, one whose
 //! primes are close together, and two that share a prime.
 //!
 //! Anyone who knows a prime factor of a modulus knows the private key. A modulus that is a prime is

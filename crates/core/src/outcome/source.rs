@@ -116,7 +116,7 @@ pub enum Problem {
     Refused,
     /// The document in force has expired.
     Expired,
-    /// The signer of the document in force is no longer allowed, or the allowed signers cannot be
+    /// The signer of the document in force is not allowed any more, or the allowed signers cannot be
     /// determined.
     Untrusted,
 }

@@ -169,7 +169,7 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     warnings
 }
 
-/// Keys that are no longer revoked: anyone who stole one could log in again. Those that the same
+/// Keys whose revocation was removed: anyone who stole one could log in again. Those that the same
 /// document also lists as keys come first.
 pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
     let listed = by_key(new);

@@ -41,7 +41,7 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// Whether there are no edits.
+    /// Whether nothing is to be edited.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty()
             && self.replaced.is_empty()

@@ -401,7 +401,7 @@ impl<'a> Access<'a> {
 }
 
 /// The first time from `now` on that is in none of the spans, which are ordered by start. `None` if
-/// there is no such time.
+/// no such time exists.
 fn first_gap(
     shared: &[(Timestamp, Timestamp)],
     own: &[(Timestamp, Timestamp)],

@@ -12,7 +12,7 @@ const MOST_REPLANS: u32 = 3;
 /// How long a fetch that starts before a due window may wait for its sources until the window
 /// interrupts it. Also the time within which several changes are combined into one replan.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
-/// How long a fetch may be overdue before the node is no longer ok.
+/// How long a fetch may be overdue before the node stops being ok.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The next action.

@@ -64,8 +64,8 @@ impl fmt::Display for Patterns {
     }
 }
 
-/// OpenSSH's `match_pattern`: `*` matches any number of bytes, `?` exactly one. There is no
-/// negation.
+/// OpenSSH's `match_pattern`: `*` matches any number of bytes, `?` exactly one. Patterns
+/// cannot be negated.
 pub fn matches_pattern(text: &str, pattern: &str) -> bool {
     fits(text.as_bytes(), pattern.as_bytes())
 }

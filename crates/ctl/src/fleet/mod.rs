@@ -425,7 +425,7 @@ fn no_node(selection: &Selection, scope: &Scope) -> String {
     };
     match (selection.place(), selection.filter.as_slice()) {
         (Some(place), []) => format!(
-            "there is no report object below {}; check the place",
+            "no report object was found below {}; check the place",
             place.url()
         ),
         (_, []) => format!("no instance is running {region}; check the region and the account"),

@@ -241,7 +241,7 @@ fn read_config(path: &Path) -> Result<Config, Exit> {
     let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&fault.beside(path)))?;
     let Some(found) = found else {
         return Err(failed(
-            "there is no such file; name a node's configuration with --config",
+            "the file does not exist; name a node's configuration with --config",
         ));
     };
     let text = String::from_utf8(found.content).map_err(|_| failed("it is not UTF-8"))?;

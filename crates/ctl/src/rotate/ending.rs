@@ -21,7 +21,7 @@ impl<W: World> Engine<'_, W> {
         self.clear_label(&held).await?;
         let key_set = self.world.key_set().await?;
         let Some((old, current)) = retirement(&held, &key_set) else {
-            let detail = "there is no old key to end";
+            let detail = "no old key is left to end";
             self.world.tell(Phase::Retire, PhaseState::Skipped, detail);
             return Ok(());
         };
@@ -65,7 +65,7 @@ impl<W: World> Engine<'_, W> {
         let held = self.held().await?;
         let key_set = self.world.key_set().await?;
         let Some((old, _)) = retirement(&held, &key_set) else {
-            let detail = "there is no old key left";
+            let detail = "no old key is left";
             self.world.tell(Phase::Verify, PhaseState::Skipped, detail);
             return Ok(());
         };
@@ -184,7 +184,7 @@ impl<W: World> Engine<'_, W> {
             )));
         }
         self.world.drop_pending(&version).await?;
-        let detail = format!("version {version} is no longer AWSPENDING");
+        let detail = format!("version {version} is not AWSPENDING any more");
         self.world.tell(Phase::Abort, PhaseState::Done, &detail);
         Ok(())
     }

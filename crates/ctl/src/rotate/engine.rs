@@ -136,7 +136,7 @@ impl<'a, W: World> Engine<'a, W> {
         if !held.exists {
             if secret.starts_with("arn:") {
                 return Err(Halt::failed(format!(
-                    "there is no secret {secret}; check the ARN"
+                    "secret {secret} does not exist; check the ARN"
                 )));
             }
             // A run that is faster creates the same secret.

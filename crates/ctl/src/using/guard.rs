@@ -120,7 +120,7 @@ impl AgentGuard {
             .and_then(|agent| agent.parse().ok())
             .and_then(Pid::from_raw)
             .filter(|agent| is_child(*agent))
-            .ok_or_else(|| refused("there is no agent to guard"))?;
+            .ok_or_else(|| refused("no agent to guard"))?;
         let watched = block_on(watch(self.parent, agent)).and_then(|watched| watched);
         end(agent);
         remove(&self.directory);
