@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::client::fault::{Call, no_region};
 use crate::client::region::secret_arn;
 use crate::client::retry::{RandomJitter, retry};
-use crate::client::{Aws, service_endpoint};
+use crate::client::{Aws, secret_value, service_endpoint};
 use authkeys_core::origin::SourceUrl;
 use authkeys_core::origin::failure::{Class, FetchError};
 
@@ -100,12 +100,7 @@ impl Credential {
                 return Err(self.described(call.classed(&error), &call, error.code()));
             }
         };
-        let text = answer.secret_string.map(String::into_bytes);
-        let value = text.or_else(|| {
-            answer
-                .secret_binary
-                .map(aws_sdk_secretsmanager::primitives::Blob::into_inner)
-        });
+        let value = secret_value(answer.secret_string, answer.secret_binary);
         Ok(value.map(Zeroizing::new))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
+use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use crate::client::fault::Call;
@@ -33,6 +34,29 @@ pub struct ObjectPlace {
     pub region: Option<String>,
     /// The encryption that the write requests; `None`: the bucket's default.
     pub encryption: Option<Encryption>,
+}
+
+impl ObjectPlace {
+    /// The call that writes it; without a configuration if none has been loaded yet.
+    fn put_call(&self, config: Option<&SdkConfig>) -> Call {
+        let directory = match self.key.rsplit_once('/') {
+            Some((directory, _)) => format!("{directory}/"),
+            None => String::new(),
+        };
+        Call {
+            // Without the object's own name, so that all nodes of a fleet report the same fault in
+            // the same words.
+            source: format!("s3://{}/{directory}", self.bucket),
+            operation: "S3 PutObject",
+            action: "s3:PutObject",
+            resource: s3_arn(config, &format!("{}/{}", self.bucket, self.key)),
+            or_else: "",
+            endpoint: match config {
+                Some(config) => endpoint(config, "S3").unwrap_or_else(|| "S3".to_owned()),
+                None => "S3".to_owned(),
+            },
+        }
+    }
 }
 
 impl ReportWriter {
@@ -73,30 +97,11 @@ impl ReportWriter {
 
     /// Writes a report object.
     pub async fn put(&self, place: &ObjectPlace, body: Vec<u8>) -> Result<(), FetchError> {
-        let object = format!("{}/{}", place.bucket, place.key);
-        let directory = place
-            .key
-            .rfind('/')
-            .and_then(|at| place.key.get(..=at))
-            .unwrap_or_default();
-        let call = |config| Call {
-            // Without the object's own name, so that all nodes of a fleet report the same fault in
-            // the same words.
-            source: format!("s3://{}/{directory}", place.bucket),
-            operation: "S3 PutObject",
-            action: "s3:PutObject",
-            resource: s3_arn(config, &object),
-            or_else: "",
-            endpoint: config
-                .and_then(|config| endpoint(config, "S3"))
-                .unwrap_or_else(|| "S3".to_owned()),
+        let config = match self.aws.config(place.region.as_deref()).await {
+            Ok(config) => config,
+            Err(bad) => return Err(place.put_call(None).unfit(&bad)),
         };
-        let config = self
-            .aws
-            .config(place.region.as_deref())
-            .await
-            .map_err(|bad| call(None).unfit(&bad))?;
-        let call = call(Some(&config));
+        let call = place.put_call(Some(&config));
         if config.region().is_none() {
             let remedy = "add `?region=REGION` to [report] s3, or set AWS_REGION";
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));

@@ -10,6 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_types::SdkConfig;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
@@ -94,11 +95,8 @@ impl Objects {
         self.known.retain(|key, _| listed.contains_key(key));
         listed.retain(|key, tag| self.is_changed(key, tag));
         self.read(&calls, listed.into_keys().collect()).await?;
-        Ok(self
-            .known
-            .values()
-            .map(|known| known.node.clone())
-            .collect())
+        let nodes = self.known.values().map(|known| known.node.clone());
+        Ok(nodes.collect())
     }
 
     /// The nodes of this list that have an object now. No other node's object is read.
@@ -109,7 +107,10 @@ impl Objects {
         if keys.len() > READS_FOR_A_LIST * pages {
             let listed = self.listed(&calls).await?;
             self.known.retain(|key, _| listed.contains_key(key));
-            keys.retain(|key| listed.get(key).is_some_and(|tag| self.is_changed(key, tag)));
+            keys.retain(|key| match listed.get(key) {
+                Some(tag) => self.is_changed(key, tag),
+                None => false,
+            });
         }
         self.read(&calls, keys).await?;
         let mut nodes = Vec::new();
@@ -126,21 +127,18 @@ impl Objects {
     }
 
     fn is_changed(&self, key: &str, tag: &str) -> bool {
-        self.known.get(key).is_none_or(|known| known.tag != tag)
+        match self.known.get(key) {
+            Some(known) => known.tag != tag,
+            None => true,
+        }
     }
 
     async fn calls(&mut self) -> Result<Calls, FetchError> {
-        let list = |config| {
-            call(
-                &self.place,
-                "S3 ListObjectsV2",
-                "s3:ListBucket",
-                s3_arn(config, &self.place.bucket),
-            )
+        let config = match self.aws.config(self.place.region.as_deref()).await {
+            Ok(config) => config,
+            Err(bad) => return Err(list_call(&self.place, None).unfit(&bad)),
         };
-        let config = self.aws.config(self.place.region.as_deref()).await;
-        let config = config.map_err(|bad| list(None).unfit(&bad))?;
-        let list = list(Some(&config));
+        let list = list_call(&self.place, Some(&config));
         if config.region().is_none() {
             return Err(no_region(&list));
         }
@@ -236,10 +234,8 @@ impl Objects {
         let memory = Arc::clone(&self.memory);
         let bucket = self.place.bucket.clone();
         let prefix = self.place.prefix.len();
-        let known = self
-            .known
-            .get(&key)
-            .map(|known| format!("\"{}\"", known.tag));
+        let known = self.known.get(&key);
+        let known = known.map(|known| format!("\"{}\"", known.tag));
         async move {
             let read = retry(&limits.retry, &RandomJitter, &call, async || {
                 let get = client.get_object().bucket(&bucket).key(&key);
@@ -281,11 +277,17 @@ fn unquoted(tag: &str) -> String {
 
 /// The most memory that the object can take.
 fn mebibytes(answer: &GetObjectOutput) -> u32 {
-    let length = answer
-        .content_length()
-        .and_then(|bytes| usize::try_from(bytes).ok());
-    let bytes = length.unwrap_or(MAX_OBJECT).min(MAX_OBJECT);
+    let bytes = match answer.content_length().map(usize::try_from) {
+        Some(Ok(bytes)) => bytes.min(MAX_OBJECT),
+        _ => MAX_OBJECT,
+    };
     u32::try_from((bytes >> 20) + 1).unwrap_or(u32::MAX)
+}
+
+/// The call that lists; without a configuration if none has been loaded yet.
+fn list_call(place: &ReportPrefix, config: Option<&SdkConfig>) -> Call {
+    let bucket = s3_arn(config, &place.bucket);
+    call(place, "S3 ListObjectsV2", "s3:ListBucket", bucket)
 }
 
 fn call(

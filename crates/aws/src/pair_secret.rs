@@ -77,14 +77,10 @@ pub struct PairSecret {
 impl PairSecret {
     /// The secret with this name or ARN; without `region`, that of the ARN is used.
     pub fn new(aws: Arc<Aws>, id: &str, region: Option<&str>) -> Self {
-        let of_arn = id
-            .strip_prefix("arn:")
-            .and_then(|rest| rest.split(':').nth(2))
-            .filter(|region| !region.is_empty());
         Self {
             aws,
             id: id.to_owned(),
-            region: region.or(of_arn).map(str::to_owned),
+            region: region.or_else(|| region_of_arn(id)).map(str::to_owned),
             rotation_token: None,
         }
     }
@@ -107,15 +103,15 @@ impl PairSecret {
     pub async fn read(&self) -> Result<Stages, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("DescribeSecret");
-        let describe = async || {
+        let described = secret.tried(&call, async || {
             let request = secret.client.describe_secret().secret_id(&self.id);
             match secret.limited(&call, request.send()).await? {
                 Ok(answer) => Ok(Some(answer)),
                 Err(error) if error.code() == Some(NOT_FOUND) => Ok(None),
                 Err(error) => Err(call.classed(&error)),
             }
-        };
-        let Some(answer) = secret.tried(&call, describe).await? else {
+        });
+        let Some(answer) = described.await? else {
             return Ok(Stages::default());
         };
         let labels: BTreeMap<String, Vec<String>> = answer
@@ -142,7 +138,7 @@ impl PairSecret {
         let mut ids = BTreeSet::new();
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let list = async || {
+            let page = secret.tried(&call, async || {
                 let request = secret.client.list_secret_version_ids().secret_id(&self.id);
                 let request = request
                     .include_deprecated(true)
@@ -151,8 +147,8 @@ impl PairSecret {
                     Ok(answer) => Ok(answer),
                     Err(error) => Err(call.classed(&error)),
                 }
-            };
-            let answer = secret.tried(&call, list).await?;
+            });
+            let answer = page.await?;
             for version in answer.versions.unwrap_or_default() {
                 ids.extend(version.version_id);
             }
@@ -168,7 +164,7 @@ impl PairSecret {
     pub async fn create(&self, token: &str) -> Result<PairWrite, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("CreateSecret");
-        let create = async || {
+        let created = secret.tried(&call, async || {
             let request = secret.client.create_secret().name(&self.id);
             let request = request.secret_string("{}").client_request_token(token);
             match secret.limited(&call, request.send()).await? {
@@ -178,8 +174,8 @@ impl PairSecret {
                 }
                 Err(error) => Err(call.classed(&error)),
             }
-        };
-        secret.tried(&call, create).await
+        });
+        created.await
     }
 
     /// Writes a version under AWSPENDING or, if the secret has no version yet, under AWSCURRENT. A
@@ -192,7 +188,7 @@ impl PairSecret {
     ) -> Result<PairWrite, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("PutSecretValue");
-        let put = async || {
+        let written = secret.tried(&call, async || {
             let request = secret.client.put_secret_value().secret_id(&self.id);
             let request = request
                 .secret_string(value)
@@ -206,8 +202,8 @@ impl PairSecret {
                 }
                 Err(error) => Err(call.classed(&error)),
             }
-        };
-        secret.tried(&call, put).await
+        });
+        written.await
     }
 
     /// Moves AWSCURRENT to `version`, only from the version that was read.
@@ -232,7 +228,7 @@ impl PairSecret {
     ) -> Result<PairWrite, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("UpdateSecretVersionStage");
-        let update = async || {
+        let updated = secret.tried(&call, async || {
             let request = secret.client.update_secret_version_stage();
             let request = request
                 .secret_id(&self.id)
@@ -248,19 +244,17 @@ impl PairSecret {
                     _ => Err(call.classed(&error)),
                 },
             }
-        };
-        secret.tried(&call, update).await
+        });
+        updated.await
     }
 
     async fn connect(&self) -> Result<SecretConnection<'_>, FetchError> {
-        let call = |config| call(&self.id, config, "DescribeSecret");
-        let config = self
-            .aws
-            .config(self.region.as_deref())
-            .await
-            .map_err(|bad| call(None).unfit(&bad))?;
+        let config = match self.aws.config(self.region.as_deref()).await {
+            Ok(config) => config,
+            Err(bad) => return Err(call(&self.id, None, "DescribeSecret").unfit(&bad)),
+        };
         if config.region().is_none() {
-            return Err(no_region(&call(Some(&config))));
+            return Err(no_region(&call(&self.id, Some(&config), "DescribeSecret")));
         }
         let client = Client::new(&config);
         Ok(SecretConnection {
@@ -306,22 +300,19 @@ impl SecretConnection<'_> {
         labels: &BTreeMap<String, Vec<String>>,
         stage: &str,
     ) -> Result<Option<SecretVersion>, FetchError> {
-        let found = labels
-            .iter()
-            .find(|(_, labels)| labels.iter().any(|label| label == stage));
-        let Some((id, _)) = found else {
+        let Some(id) = labelled(labels, stage) else {
             return Ok(None);
         };
         let call = self.call("GetSecretValue");
-        let get = async || {
+        let read = self.tried(&call, async || {
             let request = self.client.get_secret_value().secret_id(&self.secret.id);
             match self.limited(&call, request.version_id(id).send()).await? {
                 Ok(answer) => Ok(answer.secret_string.map(Zeroizing::new)),
                 Err(error) if error.code() == Some(NOT_FOUND) => Ok(None),
                 Err(error) => Err(call.classed(&error)),
             }
-        };
-        let value = self.tried(&call, get).await?.unwrap_or_default();
+        });
+        let value = read.await?.unwrap_or_default();
         Ok(Some(SecretVersion {
             id: words(id),
             value,
@@ -346,6 +337,25 @@ impl SecretConnection<'_> {
     ) -> Result<T, FetchError> {
         retry(&self.secret.aws.limits.retry, &RandomJitter, call, attempt).await
     }
+}
+
+/// The region that a secret's ARN names.
+fn region_of_arn(id: &str) -> Option<&str> {
+    let rest = id.strip_prefix("arn:")?;
+    match rest.split(':').nth(2) {
+        Some("") | None => None,
+        Some(region) => Some(region),
+    }
+}
+
+/// The id of the version with that label.
+fn labelled<'a>(versions: &'a BTreeMap<String, Vec<String>>, stage: &str) -> Option<&'a str> {
+    for (id, labels) in versions {
+        if labels.iter().any(|label| label == stage) {
+            return Some(id);
+        }
+    }
+    None
 }
 
 fn call(id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {

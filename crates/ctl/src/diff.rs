@@ -4,11 +4,11 @@ use clap::Args;
 
 use super::publication::titled;
 use super::reading::ReadFrom;
-use super::{Exit, complain, print};
+use super::{Exit, complain, print, refused, run_to_end};
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::outcome::chain;
 use authkeys_core::publishing::diff::Diff;
-use authkeys_terminal::{block_on, colour};
+use authkeys_terminal::colour;
 
 /// What the command takes.
 #[derive(Debug, Args)]
@@ -29,11 +29,8 @@ pub(super) fn run(options: &DiffOptions) -> Result<Exit, Exit> {
         complain("standard input holds one key set only; name a file for the other");
         return Err(Exit::Usage);
     }
-    let read = block_on(async { Ok((document(&before).await?, document(&after).await?)) });
-    let (old, new) = read.unwrap_or_else(|fault| {
-        complain(&format!("cannot start: {fault}"));
-        Err(Exit::Failed)
-    })?;
+    let read = async { Ok((document(&before).await?, document(&after).await?)) };
+    let (old, new) = run_to_end(read)?;
     let diff = Diff::of(&old, &new);
     let changes = if diff.is_empty() {
         "  no key changes\n".to_owned()
@@ -62,8 +59,5 @@ async fn document(origin: &ReadFrom) -> Result<Document, Exit> {
         allow_private_key: true,
         ..Rules::default()
     };
-    document::parse(&found.bytes, &rules).map_err(|fault| {
-        complain(&format!("{}: {}", origin.name(), chain(&fault)));
-        Exit::Failed
-    })
+    document::parse(&found.bytes, &rules).map_err(|fault| refused(origin.name(), &chain(&fault)))
 }

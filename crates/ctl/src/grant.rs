@@ -10,8 +10,8 @@ use super::publication::{
     Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
 };
 use super::times::{end_of, moment, period};
-use super::{Exit, complain};
-use authkeys_core::key::{KeyLine, OptionList};
+use super::{Exit, complain, unwritten};
+use authkeys_core::key::{BadLine, KeyLine, LineRules, OptionList};
 use authkeys_core::outcome::chain;
 use authkeys_core::publishing::entries::Edits;
 use authkeys_core::publishing::grant::{Granted, OtherTerms, Terms, grant};
@@ -77,46 +77,48 @@ pub(super) fn run(options: &GrantOptions) -> Result<Exit, Exit> {
 
 /// The accounts, options and window of the new keys.
 fn terms(options: &GrantOptions, now: Timestamp) -> Result<Terms, Exit> {
-    let usage = |fault: String| {
-        complain(&format!("{fault}; nothing was written"));
-        Exit::Usage
-    };
-    if options
-        .comment
-        .as_ref()
-        .is_some_and(|comment| comment.contains(char::is_control))
+    if let Some(comment) = &options.comment
+        && comment.contains(char::is_control)
     {
-        return Err(usage("--comment has a control character in it".to_owned()));
+        return Err(usage("--comment has a control character in it"));
     }
     let from = options.publishing.waiting.begin();
     let begin = from.unwrap_or(now);
     let until = match options.period {
-        Some(period) => {
-            let end = end_of(begin, period);
-            Some(end.ok_or_else(|| {
-                usage("--for ends after the last time that can be written".to_owned())
-            })?)
-        }
+        Some(period) => match end_of(begin, period) {
+            Some(end) => Some(end),
+            None => return Err(usage("--for ends after the last time that can be written")),
+        },
         None => options.until,
     };
-    if let Some(until) = until.filter(|until| *until <= now) {
-        return Err(usage(format!(
-            "the window is already over: it ends at {until}"
-        )));
+    if let Some(until) = until {
+        if until <= now {
+            let fault = format!("the window is already over: it ends at {until}");
+            return Err(usage(&fault));
+        }
+        if until <= begin {
+            let fault = format!("the window is empty: it begins at {begin} and ends at {until}");
+            return Err(usage(&fault));
+        }
     }
-    if let Some(until) = until.filter(|until| *until <= begin) {
-        return Err(usage(format!(
-            "the window is empty: it begins at {begin} and ends at {until}"
-        )));
-    }
-    let accounts: BTreeSet<UserName> = options.accounts.iter().cloned().collect();
+    let accounts = if options.accounts.is_empty() {
+        None
+    } else {
+        Some(BTreeSet::from_iter(options.accounts.clone()))
+    };
     Ok(Terms {
-        accounts: (!accounts.is_empty()).then_some(accounts),
+        accounts,
         options: options.option.clone(),
         not_before: from,
         not_after: until,
         comment: options.comment.clone(),
     })
+}
+
+/// Reports an option that cannot be used.
+fn usage(fault: &str) -> Exit {
+    complain(&format!("{fault}; nothing was written"));
+    Exit::Usage
 }
 
 /// The keys' lines. All faults are reported before the first call to AWS.
@@ -129,25 +131,28 @@ fn lines(
     let mut lines = Vec::with_capacity(options.keys.len());
     for argument in &options.keys {
         let line = read_line(argument)?;
-        let refused = |fault: &dyn std::error::Error| {
-            complain(&format!(
-                "{} is not granted: {}; nothing was written",
-                brief(argument),
-                chain(fault)
-            ));
-            Exit::Failed
-        };
-        let line = KeyLine::parse(&line, rules).map_err(|fault| refused(&fault))?;
-        let mut all = line.options.each();
-        all.extend(terms.options.iter().cloned());
-        let bare = KeyLine {
-            options: OptionList::default(),
-            ..line.clone()
-        };
-        KeyLine::from_parts(&bare.to_string(), &all, rules).map_err(|fault| refused(&fault))?;
-        lines.push(line);
+        match granted_line(&line, terms, rules) {
+            Ok(line) => lines.push(line),
+            Err(fault) => {
+                let key = format!("{} is not granted", brief(argument));
+                return Err(unwritten(key, &chain(&fault)));
+            }
+        }
     }
     Ok(lines)
+}
+
+/// A key's line, if it is valid as it is and with the options that are added.
+fn granted_line(line: &[u8], terms: &Terms, rules: &LineRules) -> Result<KeyLine, BadLine> {
+    let line = KeyLine::parse(line, rules)?;
+    let mut all = line.options.each();
+    all.extend_from_slice(&terms.options);
+    let bare = KeyLine {
+        options: OptionList::default(),
+        ..line.clone()
+    };
+    KeyLine::from_parts(&bare.to_string(), &all, rules)?;
+    Ok(line)
 }
 
 async fn edit(
@@ -169,10 +174,6 @@ async fn edit(
     } else {
         OtherTerms::Keep
     };
-    let refused = |why: &str| {
-        complain(&format!("{}: {why}; nothing was written", publisher.target));
-        Exit::Failed
-    };
     let mut edits = Edits::default();
     let mut already = 0;
     for line in lines {
@@ -185,17 +186,19 @@ async fn edit(
             other_terms,
             &mut edits,
         );
-        if granted.map_err(|fault| refused(&chain(&fault)))? == Granted::Already {
-            already += 1;
+        match granted {
+            Ok(Granted::Already) => already += 1,
+            Ok(_) => {}
+            Err(fault) => return Err(unwritten(&publisher.target, &chain(&fault))),
         }
     }
     if already == lines.len() && !options.json && options.renewal.expires.is_none() {
         return Ok(publisher.already(before));
     }
-    let text = editable
-        .edited(&edits)
-        .and_then(|text| options.renewal.renewed(text))
-        .map_err(|why| refused(&why))?;
+    let text = match editable.renewed(&edits, &options.renewal) {
+        Ok(text) => text,
+        Err(why) => return Err(unwritten(&publisher.target, &why)),
+    };
     let name = publisher.target.to_string();
     let proposal = Proposal {
         name,

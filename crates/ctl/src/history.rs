@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::lint::Judge;
 use super::publication::{failed, titled};
 use super::reading::{ReadFrom, changed, ends, has_versions};
-use super::{Exit, Judging, complain, input, print, print_json, progress};
+use super::{Exit, Judging, complain, input, print, print_json, progress, run_to_end};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
 use authkeys_core::document::{Digest, Document, Name, Serial};
 use authkeys_core::key::Fingerprint;
@@ -20,7 +20,7 @@ use authkeys_core::publishing::place::Place;
 use authkeys_core::publishing::table::{Row, columns};
 use authkeys_core::publishing::versions::{Changes, StoredVersion, VersionKind};
 use authkeys_core::words::brief;
-use authkeys_terminal::{block_on, clock, colour};
+use authkeys_terminal::{clock, colour};
 
 /// How many versions are read at the same time.
 const AT_ONCE: usize = 8;
@@ -92,7 +92,7 @@ pub(super) fn run(options: &HistoryOptions) -> Result<Exit, Exit> {
     judge.allow_no_keys();
     judge.allow_private_keys();
     let origin = ReadFrom::parse(&options.source)?;
-    let read = block_on(async {
+    let (entries, complete, end) = run_to_end(async {
         match &origin {
             ReadFrom::File(path) => {
                 let bytes = input::read(path)?;
@@ -110,10 +110,6 @@ pub(super) fn run(options: &HistoryOptions) -> Result<Exit, Exit> {
             }
             ReadFrom::Place(place) => stored(options, &judge, place).await,
         }
-    });
-    let (entries, complete, end) = read.unwrap_or_else(|fault| {
-        complain(&format!("cannot start: {fault}"));
-        Err(Exit::Failed)
     })?;
     let printed = if options.json {
         let source = origin.name();

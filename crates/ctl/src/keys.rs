@@ -3,47 +3,55 @@
 use std::path::Path;
 
 use super::input;
-use super::{Exit, complain};
+use super::{Exit, unwritten};
 use authkeys_core::key::{cut_word, identify, looks_like_type};
 use authkeys_core::words::brief;
 
 /// The line of the one key that an argument names. An argument that is not one key is reported.
 pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
     let (name, bytes) = if is_key_itself(argument) {
-        (
-            "the key".to_owned(),
-            input::Bytes::new(argument.as_bytes().to_vec()),
-        )
+        let bytes = input::Bytes::new(argument.as_bytes().to_vec());
+        ("the key".to_owned(), bytes)
     } else {
         let path = Path::new(argument);
         (input::shown(path), input::read_key(path)?)
     };
-    let refused = |why: &str| {
-        complain(&format!("{}: {why}; nothing was written", brief(&name)));
-        Exit::Failed
-    };
+    match the_one(&bytes) {
+        Ok(line) => Ok(line.to_vec()),
+        Err(why) => Err(unwritten(brief(&name), &why)),
+    }
+}
+
+/// The line of the one key in a file; the error says why there is none.
+fn the_one(bytes: &[u8]) -> Result<&[u8], String> {
     if bytes.windows(11).any(|part| part == b"PRIVATE KEY")
         || bytes.starts_with(b"PuTTY-User-Key-File-")
     {
-        return Err(refused(
+        return Err(
             "it is a private key, which belongs to its owner alone; name the public half, the .pub \
-             file",
-        ));
+             file"
+                .to_owned(),
+        );
     }
-    let lines = bytes.split(|b| *b == b'\n').map(|line| line.trim_ascii());
-    let lines: Vec<&[u8]> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-        .collect();
-    let keys = lines.iter().filter(|line| identify(line).is_some()).count();
-    if keys > 1 {
-        return Err(refused(&format!(
-            "it has {keys} keys; name each of them by itself"
-        )));
+    let mut keys = Vec::new();
+    let mut others = Vec::new();
+    for line in bytes.split(|b| *b == b'\n') {
+        let line = line.trim_ascii();
+        if identify(line).is_some() {
+            keys.push(line);
+        } else if !line.is_empty() && !line.starts_with(b"#") {
+            others.push(line);
+        }
     }
-    let key = lines.iter().find(|line| identify(line).is_some());
-    match key.or(lines.first()) {
-        Some(line) => Ok(line.to_vec()),
-        None => Err(refused("it contains no key")),
+    match (keys.as_slice(), others.as_slice()) {
+        ([key], _) => Ok(key),
+        // The caller reports what is wrong with it.
+        ([], [first, ..]) => Ok(first),
+        ([], []) => Err("it contains no key".to_owned()),
+        (keys, _) => Err(format!(
+            "it has {} keys; name each of them by itself",
+            keys.len()
+        )),
     }
 }
 

@@ -2,13 +2,15 @@
 //! command has its own file.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde::Serialize;
 
 use authkeys_core::document::Name;
-use authkeys_terminal::{self as terminal, Exit};
+use authkeys_terminal::{self as terminal, Exit, block_on};
 use signing_key::SigningKey;
 
 mod diff;
@@ -216,6 +218,38 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
 /// Prints one line to stderr.
 fn complain(text: &str) {
     terminal::complain(PROGRAM, text);
+}
+
+/// Reports why the command failed.
+fn failure(why: &str) -> Exit {
+    complain(why);
+    Exit::Failed
+}
+
+/// Reports what is wrong with a file, a key or a place.
+fn refused(subject: impl Display, why: &str) -> Exit {
+    failure(&format!("{subject}: {why}"))
+}
+
+/// Reports why a command wrote nothing there.
+fn unwritten(subject: impl Display, why: &str) -> Exit {
+    failure(&format!("{subject}: {why}; nothing was written"))
+}
+
+/// Reports what is wrong with a file of a node's configuration.
+fn misconfigured(file: &Path, why: &str) -> Exit {
+    complain(&format!("{}: {why}", file.display()));
+    Exit::Config
+}
+
+/// Unwraps what a runtime returned. If it could not be started, that is reported.
+fn started<T>(ran: io::Result<T>) -> Result<T, Exit> {
+    ran.map_err(|fault| failure(&format!("cannot start: {fault}")))
+}
+
+/// Runs the asynchronous part of a command to its end.
+fn run_to_end<T>(work: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
+    started(block_on(work))?
 }
 
 /// Prints text for people to stdout; returns whether it arrived.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::input::{self, Bytes, shown};
 use super::reading::ReadFrom;
-use super::{Exit, Lint, complain, print, print_json};
+use super::{Exit, Lint, print, print_json, run_to_end};
 use authkeys_core::publishing::place::Place;
-use authkeys_terminal::{block_on, clock, colour};
+use authkeys_terminal::{clock, colour};
 
 pub(super) use judge::Judge;
 pub(super) use report::LintReport;
@@ -39,9 +39,6 @@ fn document(path: &Path) -> Result<(String, Bytes), Exit> {
         return Ok((shown(path), input::read(path)?));
     };
     let origin = ReadFrom::parse(url)?;
-    let found = block_on(origin.read()).unwrap_or_else(|fault| {
-        complain(&format!("cannot start: {fault}"));
-        Err(Exit::Failed)
-    })?;
+    let found = run_to_end(origin.read())?;
     Ok((origin.name(), found.bytes))
 }

@@ -9,20 +9,23 @@ use std::path::Path;
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A symbolic link is kept: its target is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+    if let Ok(found) = fs::metadata(&path)
+        && !found.is_file()
+    {
         return Err(io::Error::other(
             "it is not a regular file; name one that can be replaced",
         ));
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     let mut new = tempfile::Builder::new()
         .prefix(".authkeysctl-")
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)?;
     new.write_all(bytes)?;
     new.as_file().sync_all()?;
-    new.persist(&path).map(drop).map_err(|fault| fault.error)
+    new.persist(&path)?;
+    Ok(())
 }

@@ -14,7 +14,7 @@ use super::lint::Judge;
 use super::sign::signed;
 use super::signing_key::SigningKey;
 use super::times::moment;
-use super::{Exit, Judging, complain, print, progress};
+use super::{Exit, Judging, complain, failure, print, progress, run_to_end};
 use authkeys_aws::target::{Earlier, PublishTarget};
 use authkeys_core::document::{self, Document, Form, Serial};
 use authkeys_core::encryption::Encryption;
@@ -22,8 +22,7 @@ use authkeys_core::origin::FetchError;
 use authkeys_core::publishing::diff::Diff;
 use authkeys_core::publishing::edit::{self, next_serial};
 use authkeys_core::report::text::one_line;
-use authkeys_terminal::clock;
-use authkeys_terminal::{block_on, colour};
+use authkeys_terminal::{clock, colour};
 pub(super) use before::Before;
 pub(super) use editable::{Editable, TextForm};
 
@@ -174,18 +173,13 @@ pub(super) enum PublicationEnd {
 impl<'a> Publisher<'a> {
     /// Faults are reported, and point to the help of `command`.
     pub(super) fn new(options: &'a Publishing, target: &str, command: &str) -> Result<Self, Exit> {
-        let usage = |fault: String| {
-            complain(&format!("{fault}; see `authkeysctl {command} --help`"));
-            Exit::Usage
+        let target = match usable_target(options, target, command) {
+            Ok(target) => target,
+            Err(fault) => {
+                complain(&format!("{fault}; see `authkeysctl {command} --help`"));
+                return Err(Exit::Usage);
+            }
         };
-        let begins = if command == "grant" {
-            Begins::NodesOrWindow
-        } else {
-            Begins::Nodes
-        };
-        options.waiting.check(begins).map_err(usage)?;
-        let target = PublishTarget::parse(target).map_err(usage)?;
-        let target = target.encrypted(options.sse.clone()).map_err(usage)?;
         let mut judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
         // A node may be configured to accept a private key, but nothing here helps to publish one.
         judge.refuse_private_keys();
@@ -225,18 +219,16 @@ impl<'a> Publisher<'a> {
             }
             Ok(ended)
         };
-        let ended = block_on(work).unwrap_or_else(|fault| {
-            complain(&format!("cannot start: {fault}"));
-            Err(Exit::Failed)
-        })?;
-        match ended {
+        match run_to_end(work)? {
             PublicationEnd::Published(document) | PublicationEnd::Already(document)
                 if waiting.wait =>
             {
                 fleet::wait_for(waiting, &document)
             }
             PublicationEnd::Published(document) => {
-                fleet::next_command(waiting, &document).map(print);
+                if let Some(command) = fleet::next_command(waiting, &document) {
+                    print(command);
+                }
                 Ok(Exit::Good)
             }
             PublicationEnd::Already(_) | PublicationEnd::Shown => Ok(Exit::Good),
@@ -302,14 +294,10 @@ impl<'a> Publisher<'a> {
     ) -> Result<PublicationEnd, Exit> {
         let now = clock();
         let name = proposal.name;
-        let refused = |why: String| {
-            complain(&format!("{name} is not published: {why}"));
-            Exit::Failed
-        };
         let (_, document) = self.reader().examine(&name, &proposal.text, now);
         let given = document.as_ref().and_then(|document| document.serial);
-        let text =
-            renumbered(&proposal.text, given, before, proposal.keeps_signature).map_err(refused)?;
+        let text = renumbered(&proposal.text, given, before, proposal.keeps_signature);
+        let text = text.map_err(|why| not_published(&name, &why))?;
         let (report, document) = self.reader().examine(&name, &text, now);
         let manner = self.options.manner;
         if manner == Manner::Command || report.unfit().is_some() {
@@ -321,9 +309,11 @@ impl<'a> Publisher<'a> {
             } else {
                 ""
             };
-            return Err(refused(format!("{unfit}{renewal}")));
+            return Err(not_published(&name, &format!("{unfit}{renewal}")));
         }
-        let document = document.ok_or_else(|| refused("its serial could not be set".to_owned()))?;
+        let Some(document) = document else {
+            return Err(not_published(&name, "its serial could not be set"));
+        };
         let draft = Draft {
             name: name.clone(),
             text,
@@ -348,19 +338,18 @@ impl<'a> Publisher<'a> {
             print("nothing was written: --dry-run\n");
             // The document to be replaced could not be read, so that no reliable difference was
             // shown.
-            return before
-                .denied
-                .as_ref()
-                .map_or(Ok(PublicationEnd::Shown), |fault| Err(failed(fault)));
+            return match &before.denied {
+                Some(fault) => Err(failed(fault)),
+                None => Ok(PublicationEnd::Shown),
+            };
         }
         if !self.options.yes {
             match manner {
                 Manner::Command => confirm(&self.target, &concerns)?,
                 Manner::Step if concerns.is_empty() => {}
                 Manner::Step => {
-                    return Err(refused(
-                        "--yes publishes in spite of the warnings".to_owned(),
-                    ));
+                    let why = "--yes publishes in spite of the warnings";
+                    return Err(not_published(&name, why));
                 }
             }
         }
@@ -373,21 +362,40 @@ impl<'a> Publisher<'a> {
         };
         let (report, document) = self.judge.examine(&draft.name, &last, clock());
         if report.unfit().is_some() || document.is_none() {
-            return Err(refused(report.faults.join("; ")));
+            return Err(not_published(&name, &report.faults.join("; ")));
         }
         if let Some(why) = self.target.unfit(&last) {
-            return Err(refused(why.to_owned()));
+            return Err(not_published(&name, why));
         }
         let (limit, why) = self.target.limit();
         if last.len() > limit {
-            return Err(refused(format!(
-                "it has {} bytes, more than {limit}, {why}",
-                last.len()
-            )));
+            let why = format!("it has {} bytes, more than {limit}, {why}", last.len());
+            return Err(not_published(&name, &why));
         }
         write::write(&self.target, before, &draft, &last, manner).await?;
         Ok(PublicationEnd::Published(draft.document))
     }
+}
+
+/// The target, unless it or another option cannot be used by `command`.
+fn usable_target(
+    options: &Publishing,
+    target: &str,
+    command: &str,
+) -> Result<PublishTarget, String> {
+    let begins = if command == "grant" {
+        Begins::NodesOrWindow
+    } else {
+        Begins::Nodes
+    };
+    options.waiting.check(begins)?;
+    let target = PublishTarget::parse(target)?;
+    target.encrypted(options.sse.clone())
+}
+
+/// Reports why a document is not published.
+pub(super) fn not_published(name: &str, why: &str) -> Exit {
+    failure(&format!("{name} is not published: {why}"))
 }
 
 /// The document with the next serial; unchanged if it has no serial or its signature is kept.
@@ -476,7 +484,7 @@ fn warn(concerns: &[String]) {
 /// Asks on the terminal; without one, goes on only if there are no concerns.
 fn confirm(target: &PublishTarget, concerns: &[String]) -> Result<(), Exit> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
-    let Some(mut terminal) = terminal.ok().filter(|_| std::io::stderr().is_terminal()) else {
+    let (Ok(mut terminal), true) = (terminal, std::io::stderr().is_terminal()) else {
         if concerns.is_empty() {
             return Ok(());
         }

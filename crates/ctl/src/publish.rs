@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Exit;
 use super::input::{self, shown};
-use super::publication::{Proposal, PublicationEnd, Publisher, Publishing};
-use super::{Exit, complain};
+use super::publication::{Proposal, PublicationEnd, Publisher, Publishing, not_published};
 use authkeys_core::document::{self, Envelope, Form};
 use authkeys_terminal::clock;
 
@@ -40,25 +40,24 @@ async fn publish(
 ) -> Result<PublicationEnd, Exit> {
     let name = shown(&options.document);
     // With --sign, an existing signature is replaced, whether valid or not.
-    let split = Envelope::split(bytes).ok();
+    let split = Envelope::split(bytes);
     let resign = publisher.sign().is_some();
-    let given = split
-        .filter(|_| resign && document::form(bytes) != Form::Text)
-        .map_or(bytes, |envelope| envelope.payload);
+    let given = match &split {
+        Ok(envelope) if resign && document::form(bytes) != Form::Text => envelope.payload,
+        _ => bytes,
+    };
     let (report, document) = publisher.reader().examine(&name, given, clock());
-    let unfit = report.unfit();
-    let Some(document) = document.filter(|_| unfit.is_none()) else {
-        report.tell();
-        complain(&format!(
-            "{name} is not published: {}",
-            unfit.unwrap_or_default()
-        ));
-        return Err(Exit::Failed);
+    let document = match (document, report.unfit()) {
+        (Some(document), None) => document,
+        (_, unfit) => {
+            report.tell();
+            return Err(not_published(&name, unfit.unwrap_or_default()));
+        }
     };
     let before = publisher.look().await?;
     let keeps_signature = !resign
         && document::form(given) == Form::Json
-        && split.is_some_and(|envelope| envelope.signature.is_some());
+        && matches!(&split, Ok(envelope) if envelope.signature.is_some());
     let is_published = match &before.published {
         Some(published) if keeps_signature => published.bytes.as_slice() == given,
         _ => !keeps_signature && before.is(given, &document, publisher.sign()),

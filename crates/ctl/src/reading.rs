@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::input::{self, Bytes};
 use super::publication::failed;
-use super::{Exit, complain, progress};
+use super::{Exit, complain, progress, refused};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
 use authkeys_core::origin::SourceUrl;
 use authkeys_core::publishing::place::Place;
@@ -65,19 +65,19 @@ impl ReadFrom {
             Self::Place(place) => place,
         };
         let archive = Archive::new(place.clone());
-        let found = progress::shown(&format!("reading {place}"), archive.read())
-            .await
-            .map_err(|fault| failed(&fault))?;
-        let notes = found.beside.iter().map(|(stage, version)| {
-            format!(
+        let found = progress::shown(&format!("reading {place}"), archive.read()).await;
+        let found = found.map_err(|fault| failed(&fault))?;
+        let mut notes = Vec::new();
+        for (stage, version) in &found.beside {
+            notes.push(format!(
                 "nodes take the keys of {stage} too, version {version}; ?stages={stage} shows it"
-            )
-        });
+            ));
+        }
         Ok(ReadKeySet {
             bytes: found.published.bytes,
             version: Some(found.published.version.label),
             published: None,
-            notes: notes.collect(),
+            notes,
         })
     }
 
@@ -88,7 +88,9 @@ impl ReadFrom {
             Self::Place(_) => return self.read().await,
             Self::File(_) => {
                 let mut found = self.read().await?;
-                if let Some(changed) = found.published.filter(|changed| *changed > at) {
+                if let Some(changed) = found.published
+                    && changed > at
+                {
                     found.notes.push(format!(
                         "the file was last changed at {changed}; what it held before is not known"
                     ));
@@ -101,32 +103,29 @@ impl ReadFrom {
         let listed =
             progress::shown(&format!("listing {place}"), archive.versions(Reach::At(at))).await;
         let versions = listed.map_err(|fault| failed(&fault))?;
-        let refused = |why: String| {
-            complain(&format!("{place}: {why}"));
-            Exit::Failed
-        };
         let version = match published_at(&versions.list, at) {
             PublishedAt::Version(version) => version.clone(),
             PublishedAt::Deleted(marker) => {
-                let since = marker
-                    .published
-                    .map(|since| format!(" since {since}"))
-                    .unwrap_or_default();
-                return Err(refused(format!(
+                let since = match marker.published {
+                    Some(since) => format!(" since {since}"),
+                    None => String::new(),
+                };
+                let why = format!(
                     "nothing was published there at {at}: it had been deleted{since}; nodes went \
                      on with what they had"
-                )));
+                );
+                return Err(refused(place, &why));
             }
             PublishedAt::Before(first) => {
-                let why = ends(place, &versions);
-                return Err(refused(format!(
-                    "the first version that is kept was made at {first}, after {at}; {why}"
-                )));
+                let end = ends(place, &versions);
+                let why = format!(
+                    "the first version that is kept was made at {first}, after {at}; {end}"
+                );
+                return Err(refused(place, &why));
             }
             PublishedAt::Unknown => {
-                return Err(refused(
-                    "no version is kept there, and no time of publication is known".to_owned(),
-                ));
+                let why = "no version is kept there, and no time of publication is known";
+                return Err(refused(place, why));
             }
         };
         let mut found = read_version(&archive, &version).await?;
@@ -145,10 +144,8 @@ pub(crate) async fn read_version(
     archive: &Archive,
     version: &StoredVersion,
 ) -> Result<ReadKeySet, Exit> {
-    let published = archive
-        .read_version(version)
-        .await
-        .map_err(|fault| failed(&fault))?;
+    let published = archive.read_version(version).await;
+    let published = published.map_err(|fault| failed(&fault))?;
     Ok(ReadKeySet {
         bytes: published.bytes,
         version: Some(version.id.clone()),
@@ -202,7 +199,6 @@ fn read_file(path: &Path) -> Result<ReadKeySet, Exit> {
 /// When a file was last changed.
 pub(crate) fn changed(path: &Path) -> Option<Timestamp> {
     let changed = std::fs::metadata(path).ok()?.modified().ok()?;
-    Timestamp::try_from(changed)
-        .ok()
-        .and_then(|changed| Timestamp::from_second(changed.as_second()).ok())
+    let changed = Timestamp::try_from(changed).ok()?;
+    Timestamp::from_second(changed.as_second()).ok()
 }

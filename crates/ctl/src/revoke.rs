@@ -7,7 +7,7 @@ use super::keys::read_line;
 use super::publication::{
     Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
 };
-use super::{Exit, complain};
+use super::{Exit, complain, failure, unwritten};
 use authkeys_core::document;
 use authkeys_core::key::identify;
 use authkeys_core::publishing::diff::lock_outs;
@@ -62,15 +62,14 @@ fn read_which(text: &str) -> Result<Which, Exit> {
         }
         None => {
             let line = read_line(text)?;
-            let key = identify(&line).ok_or_else(|| {
-                complain(&format!(
+            match identify(&line) {
+                Some(key) => Ok(Which::Key(key.key.fingerprint())),
+                None => Err(failure(&format!(
                     "{} holds no public key; name a fingerprint (SHA256:...), a public key's file, \
                      or comment:GLOB; nothing was written",
                     brief(text)
-                ));
-                Exit::Failed
-            })?;
-            Ok(Which::Key(key.key.fingerprint()))
+                ))),
+            }
         }
     }
 }
@@ -94,25 +93,17 @@ async fn edit(
         Unlisted::Refuse
     };
     let revocation = revoke(&before.document, &editable.places, which, unlisted);
-    let refused = |why: &str| {
-        complain(&format!("{}: {why}; nothing was written", publisher.target));
-        Exit::Failed
-    };
     if !revocation.unmatched.is_empty() {
-        let names: Vec<String> = revocation.unmatched.iter().map(Which::to_string).collect();
-        let how = if revocation
-            .unmatched
-            .iter()
-            .any(|which| matches!(which, Which::Key(_)))
-        {
-            "; --unlisted revokes a key that only nodes have"
-        } else {
-            ""
-        };
-        return Err(refused(&format!(
-            "no key there matches {}{how}",
-            names.join(", ")
-        )));
+        let mut names = Vec::new();
+        let mut how = "";
+        for which in &revocation.unmatched {
+            names.push(which.to_string());
+            if matches!(which, Which::Key(_)) {
+                how = "; --unlisted revokes a key that only nodes have";
+            }
+        }
+        let why = format!("no key there matches {}{how}", names.join(", "));
+        return Err(unwritten(&publisher.target, &why));
     }
     for fingerprint in &revocation.already {
         complain(&format!("{fingerprint} is already revoked there"));
@@ -120,13 +111,15 @@ async fn edit(
     if revocation.edits.is_empty() && options.renewal.expires.is_none() {
         return Ok(publisher.already(before));
     }
-    let text = editable
-        .edited(&revocation.edits)
-        .and_then(|text| options.renewal.renewed(text));
-    let text = text.map_err(|why| refused(&why))?;
+    let text = match editable.renewed(&revocation.edits, &options.renewal) {
+        Ok(text) => text,
+        Err(why) => return Err(unwritten(&publisher.target, &why)),
+    };
     let mut concerns = editable.concerns;
-    let after = document::parse(&text, publisher.judge.rules());
-    let empties = after.is_ok_and(|after| !lock_outs(&before.document, &after, clock()).is_empty());
+    let empties = match document::parse(&text, publisher.judge.rules()) {
+        Ok(after) => !lock_outs(&before.document, &after, clock()).is_empty(),
+        Err(_) => false,
+    };
     if empties && min_keys > 0 {
         concerns.push(format!(
             "nodes with [policy] min_keys = {min_keys} or more (1 is the default) keep such an \

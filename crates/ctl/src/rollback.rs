@@ -9,7 +9,7 @@ use super::publication::{
     Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
     described_fault, failed, titled,
 };
-use super::{Exit, complain, print, progress};
+use super::{Exit, complain, print, progress, unwritten};
 use authkeys_aws::target::stored::{Archive, Reach};
 use authkeys_core::document::{self, Document, Form};
 use authkeys_core::key::Fingerprint;
@@ -65,15 +65,14 @@ async fn roll_back(
         return Err(failed(fault));
     }
     let pinned = place.pinned(&options.to);
-    let refused = |why: &str| {
-        complain(&format!("{pinned}: {why}; nothing was written"));
-        Exit::Failed
-    };
     let archive = Archive::new(pinned.clone());
     let found = progress::shown(&format!("reading {pinned}"), archive.read()).await;
     let found = found.map_err(|fault| failed(&fault))?.published;
     let rules = publisher.judge.rules();
-    let old = document::parse(&found.bytes, rules).map_err(|fault| refused(&chain(&fault)))?;
+    let old = match document::parse(&found.bytes, rules) {
+        Ok(old) => old,
+        Err(fault) => return Err(unwritten(&pinned, &chain(&fault))),
+    };
 
     let mut concerns = Vec::new();
     let between = match between(publisher, &found.version.label).await {
@@ -89,15 +88,19 @@ async fn roll_back(
     let mut revoked = since_revoked(&old, &between, &before.document);
     for fingerprint in &options.readmit {
         if !revoked.remove(fingerprint) {
-            return Err(refused(&format!(
-                "{fingerprint} was not revoked since then; leave --readmit out"
-            )));
+            let why = format!("{fingerprint} was not revoked since then; leave --readmit out");
+            return Err(unwritten(&pinned, &why));
         }
     }
     let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns);
-    let text = text.map_err(|why| refused(&why))?;
-    let text = options.renewal.renewed(text).map_err(|why| refused(&why))?;
-    let mut again = document::parse(&text, rules).map_err(|fault| refused(&chain(&fault)))?;
+    let text = match text.and_then(|text| options.renewal.renewed(text)) {
+        Ok(text) => text,
+        Err(why) => return Err(unwritten(&pinned, &why)),
+    };
+    let mut again = match document::parse(&text, rules) {
+        Ok(again) => again,
+        Err(fault) => return Err(unwritten(&pinned, &chain(&fault))),
+    };
     again.serial = None;
     let same = document::form(&text) == document::form(before.payload());
     if same && before.is(&text, &again, publisher.sign()) {
@@ -140,7 +143,9 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
         let found = progress::shown(&words, reading).await;
         let found = found.map_err(|fault| described_fault(&fault))?;
         // A document that nodes refused revoked nothing.
-        documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
+        if let Ok(document) = document::parse(&found.bytes, publisher.judge.rules()) {
+            documents.push(document);
+        }
     }
     Ok(documents)
 }
@@ -165,7 +170,9 @@ fn text(
     let editable = Editable::of(publisher, bytes, old, TextForm::Refuse)?;
     let mut edits = Edits::default();
     for (at, place) in editable.places.iter().enumerate() {
-        if place.is_some_and(|key| revoked.contains(&key)) {
+        if let Some(key) = place
+            && revoked.contains(key)
+        {
             edits.removed.insert(at);
         }
     }

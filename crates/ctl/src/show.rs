@@ -12,14 +12,16 @@ use super::lint::{Judge, LintReport};
 use super::publication::titled;
 use super::reading::{ReadFrom, ReadKeySet};
 use super::times::moment;
-use super::{Exit, Judging, complain, print, print_bytes, print_json};
+use super::{
+    Exit, Judging, complain, failure, print, print_bytes, print_json, refused, run_to_end,
+};
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::outcome::{FaultCode, chain};
 use authkeys_core::publishing::findings::{self, KeyState};
 use authkeys_core::publishing::table;
 use authkeys_core::user::UserName;
 use authkeys_core::words::counted;
-use authkeys_terminal::{block_on, clock, colour};
+use authkeys_terminal::{clock, colour};
 
 /// What the command takes.
 #[derive(Debug, Args)]
@@ -66,15 +68,11 @@ struct ShowJson<'a> {
 pub(super) fn run(options: &ShowOptions) -> Result<Exit, Exit> {
     let judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
     let origin = ReadFrom::parse(&options.source)?;
-    let found = block_on(async {
+    let found = run_to_end(async {
         match options.at {
             Some(at) => origin.read_at(at).await,
             None => origin.read().await,
         }
-    });
-    let found = found.unwrap_or_else(|fault| {
-        complain(&format!("cannot start: {fault}"));
-        Err(Exit::Failed)
     })?;
     let name = origin.name();
     if options.raw {
@@ -88,8 +86,10 @@ fn raw(name: &str, found: &ReadKeySet) -> Result<Exit, Exit> {
     if let Err(fault) = document::parse(&found.bytes, &Rules::default())
         && fault.code() == FaultCode::DocumentHasPrivateKey
     {
-        complain(&format!("{name} is not printed: {}", chain(&fault)));
-        return Err(Exit::Failed);
+        return Err(failure(&format!(
+            "{name} is not printed: {}",
+            chain(&fault)
+        )));
     }
     let printed = if std::io::stdout().is_terminal() {
         print(String::from_utf8_lossy(&found.bytes))
@@ -116,8 +116,7 @@ fn table(
     judge.allow_private_keys();
     let (mut report, document) = judge.examine(name, &found.bytes, at);
     let Some(mut document) = document else {
-        complain(&format!("{name}: {}", report.faults.join("; ")));
-        return Err(Exit::Failed);
+        return Err(refused(name, &report.faults.join("; ")));
     };
     if let Some(user) = &options.account {
         document.keys.retain(|key| key.is_for(&[user]));
@@ -135,21 +134,28 @@ fn table(
             notes: &found.notes,
         })
     } else {
-        found
-            .notes
-            .iter()
-            .for_each(|note| complain(&format!("note: {note}")));
+        for note in &found.notes {
+            complain(&format!("note: {note}"));
+        }
         print(render(options, &report, &document, found, at))
     };
     if let Some(fault) = &report.signature_fault {
-        complain(&format!("{name}: {fault}"));
-        return Err(Exit::Failed);
+        return Err(refused(name, fault));
     }
     if printed {
         Ok(Exit::Good)
     } else {
         Err(Exit::Failed)
     }
+}
+
+/// A time. Its distance from now is added, unless --at asks about another time.
+fn when(time: Option<Timestamp>, options: &ShowOptions, at: Timestamp) -> Option<String> {
+    let time = time?;
+    Some(match options.at {
+        Some(_) => time.to_string(),
+        None => findings::when(time, at),
+    })
 }
 
 fn render(
@@ -160,22 +166,15 @@ fn render(
     at: Timestamp,
 ) -> String {
     let mut text = format!("{}: {}\n", report.document, titled(document));
-    let when = |time: Timestamp| {
-        if options.at.is_some() {
-            time.to_string()
-        } else {
-            findings::when(time, at)
-        }
-    };
     for (fact, value) in [
         ("version", found.version.clone()),
-        ("published", found.published.map(when)),
+        ("published", when(found.published, options, at)),
         ("at", options.at.map(|at| at.to_string())),
         (
             "audience",
             document.audience.as_ref().map(ToString::to_string),
         ),
-        ("expires", document.expires.map(when)),
+        ("expires", when(document.expires, options, at)),
         ("digest", Some(document.digest.to_string())),
         ("signed", report.signed_by()),
         ("account", options.account.as_ref().map(ToString::to_string)),

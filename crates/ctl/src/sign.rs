@@ -12,7 +12,7 @@ use super::input::{self, shown};
 use super::lint::Judge;
 use super::publication::failed;
 use super::signing_key::{SigningKey, signed_by_kms};
-use super::{Exit, Sign, complain, print_bytes};
+use super::{Exit, Sign, complain, print_bytes, started};
 use crate::output::replace;
 use authkeys_core::document::{self, Envelope, Form};
 use authkeys_core::key::{KeyBlob, identify};
@@ -90,13 +90,9 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     if document::form(payload) == Form::Json && document.serial.is_none() {
         return Err(SignError::Serial.tell(&name));
     }
-    let signed = match block_on(signed(payload, &options.key)) {
-        Ok(Ok(signed)) => signed,
-        Ok(Err(fault)) => return Err(fault.tell(&name)),
-        Err(fault) => {
-            complain(&format!("cannot start: {fault}"));
-            return Err(Exit::Failed);
-        }
+    let signed = match started(block_on(signed(payload, &options.key)))? {
+        Ok(signed) => signed,
+        Err(fault) => return Err(fault.tell(&name)),
     };
     match &options.output {
         Some(path) => write(path, &signed)?,

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::publication::failed;
 use super::signing_key::{SigningKey, public_half_of_kms};
-use super::{Exit, complain, print};
+use super::{Exit, complain, print, refused, started};
 use authkeys_core::key::{KeyBlob, identify};
 use authkeys_core::verify::{NAMESPACE, SignerRules, Signers};
 use authkeys_core::words::brief;
@@ -36,8 +36,7 @@ pub(super) struct SignerLookup {
 
 /// The principal must be one word, and not a pattern that matches others.
 fn principal(text: &str) -> Result<String, String> {
-    let good = |c: char| c.is_ascii_graphic() && !",*?!\"#".contains(c);
-    if !text.is_empty() && text.chars().all(good) {
+    if !text.is_empty() && text.chars().all(is_literal) {
         Ok(text.to_owned())
     } else {
         Err(
@@ -47,33 +46,27 @@ fn principal(text: &str) -> Result<String, String> {
     }
 }
 
+/// Whether a character of allowed_signers' principals stands for itself.
+fn is_literal(c: char) -> bool {
+    c.is_ascii_graphic() && !",*?!\"#".contains(c)
+}
+
 /// Runs the command.
 pub(super) fn run(options: &SignerLookup) -> Result<Exit, Exit> {
     let (key, name) = match &options.key {
         SigningKey::File(path) => of_file(path)?,
         SigningKey::Kms(key) => {
-            let asked = block_on(public_half_of_kms(key)).map_err(|fault| {
-                complain(&format!("cannot start: {fault}"));
-                Exit::Failed
-            })?;
+            let asked = started(block_on(public_half_of_kms(key)))?;
             let blob = asked.map_err(|fault| failed(&fault))?;
             (blob, format!("kms:{}", key.short_name()))
         }
     };
     let who = match &options.principal {
         Some(who) => who.clone(),
-        None => principal(&name).map_err(|why| {
-            let comment = if name.is_empty() {
-                "the key has no comment that says whose it is".to_owned()
-            } else {
-                format!(
-                    "the key's comment {:?} cannot say whose it is: {why}",
-                    brief(&name)
-                )
-            };
-            complain(&format!("{comment}; name the signer with --principal"));
-            Exit::Usage
-        })?,
+        None => match principal(&name) {
+            Ok(who) => who,
+            Err(why) => return Err(unnamed(&name, &why)),
+        },
     };
     let line = format!(
         "{who} namespaces=\"{NAMESPACE}\" {} {}\n",
@@ -102,32 +95,47 @@ pub(super) fn run(options: &SignerLookup) -> Result<Exit, Exit> {
     })
 }
 
-/// The public half of a key's file, and its comment.
+/// Reports that a key's comment is not a principal.
+fn unnamed(comment: &str, why: &str) -> Exit {
+    let fault = if comment.is_empty() {
+        "the key has no comment that says whose it is".to_owned()
+    } else {
+        let comment = brief(comment);
+        format!("the key's comment {comment:?} cannot say whose it is: {why}")
+    };
+    complain(&format!("{fault}; name the signer with --principal"));
+    Exit::Usage
+}
+
+/// The public half of a key's file, and its comment. A fault is reported.
 fn of_file(path: &Path) -> Result<(KeyBlob, String), Exit> {
-    let refused = |why: &str| {
-        complain(&format!("{}: {why}", path.display()));
-        Exit::Failed
+    public_half(path).map_err(|why| refused(path.display(), &why))
+}
+
+fn public_half(path: &Path) -> Result<(KeyBlob, String), String> {
+    let found = match bounded::read(path, MAX_KEY) {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return Err(
+                "the file does not exist; name a key's file, or kms: and the name of a key in AWS KMS"
+                    .to_owned(),
+            );
+        }
+        Err(fault) => return Err(fault.beside(path)),
     };
-    let found = bounded::read(path, MAX_KEY).map_err(|fault| refused(&fault.beside(path)))?;
-    let Some(found) = found else {
-        return Err(refused(
-            "the file does not exist; name a key's file, or kms: and the name of a key in AWS KMS",
-        ));
-    };
-    if let Some(found) = the_one(&found.content).map_err(|why| refused(&why))? {
+    if let Some(found) = the_one(&found.content)? {
         return Ok(found);
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".pub");
     if let Ok(Some(found)) = bounded::read(Path::new(&beside), MAX_KEY)
-        && let Some(found) = the_one(&found.content).map_err(|why| refused(&why))?
+        && let Some(found) = the_one(&found.content)?
     {
         return Ok(found);
     }
-    let printed = keygen(path).map_err(|why| refused(&why))?;
-    match the_one(&printed).map_err(|why| refused(&why))? {
+    match the_one(&keygen(path)?)? {
         Some(found) => Ok(found),
-        None => Err(refused("ssh-keygen printed no public key for it")),
+        None => Err("ssh-keygen printed no public key for it".to_owned()),
     }
 }
 
@@ -147,12 +155,15 @@ fn the_one(text: &[u8]) -> Result<Option<(KeyBlob, String)>, String> {
 /// The output of `ssh-keygen -y`, for a private key without a .pub file. It may ask for a
 /// passphrase.
 fn keygen(key: &Path) -> Result<Vec<u8>, String> {
-    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let stdin = match File::options().read(true).write(true).open("/dev/tty") {
+        Ok(terminal) => Stdio::from(terminal),
+        Err(_) => Stdio::null(),
+    };
     let output = Command::new("ssh-keygen")
         .arg("-y")
         .arg("-f")
         .arg(key)
-        .stdin(terminal.map_or_else(|_| Stdio::null(), Stdio::from))
+        .stdin(stdin)
         .stderr(Stdio::piped())
         .output()
         .map_err(|fault| format!("cannot run ssh-keygen: {fault}; install the OpenSSH client"))?;
@@ -160,11 +171,13 @@ fn keygen(key: &Path) -> Result<Vec<u8>, String> {
         return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = said
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('@'))
-        .collect();
+    let mut lines = Vec::new();
+    for line in said.lines() {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('@') {
+            lines.push(line);
+        }
+    }
     Err(format!(
         "ssh-keygen cannot read its public half ({}); name its .pub file",
         lines.join("; ")

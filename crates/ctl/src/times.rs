@@ -6,23 +6,27 @@ use jiff::{Span, Timestamp, Zoned};
 
 /// Parses a time with an offset or a zone.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    let read = if text.contains('[') {
-        text.parse::<Zoned>().map(|zoned| zoned.timestamp())
-    } else {
-        text.parse::<Timestamp>()
-    };
-    read.map_err(|_| {
-        format!(
-            "{text:?} is not a time with an offset, such as 2026-12-01T09:00:00Z, \
-             2026-12-01T10:00+01:00 or 2026-12-01T10:00[Europe/Berlin]"
-        )
-    })
+    if text.contains('[') {
+        if let Ok(zoned) = text.parse::<Zoned>() {
+            return Ok(zoned.timestamp());
+        }
+    } else if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    Err(format!(
+        "{text:?} is not a time with an offset, such as 2026-12-01T09:00:00Z, \
+         2026-12-01T10:00+01:00 or 2026-12-01T10:00[Europe/Berlin]"
+    ))
 }
 
 /// Parses a period, such as `30d` or `8h`.
 pub(crate) fn period(text: &str) -> Result<Span, String> {
-    let period = text.parse::<Span>().ok().filter(|span| span.is_positive());
-    period.ok_or_else(|| format!("{text:?} is not a period such as \"30d\" or \"8h\""))
+    match text.parse::<Span>() {
+        Ok(period) if period.is_positive() => Ok(period),
+        _ => Err(format!(
+            "{text:?} is not a period such as \"30d\" or \"8h\""
+        )),
+    }
 }
 
 /// The end of a period, in whole seconds; `None` if it is later than any time that can be written.

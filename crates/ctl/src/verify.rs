@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::input::{self, shown};
-use super::{Exit, Verify, complain, print};
+use super::{Exit, Verify, complain, misconfigured, print, refused};
 use authkeys_core::document::{self, Envelope, Form};
 use authkeys_core::key::KeyBlob;
 use authkeys_core::report::text::one_line;
@@ -39,10 +39,7 @@ pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
                 Exit::Failed
             })
         }
-        Err(why) => {
-            complain(&format!("{name}: {why}"));
-            Err(Exit::Failed)
-        }
+        Err(why) => Err(refused(name, &why)),
     }
 }
 
@@ -53,17 +50,17 @@ pub(super) fn read_signers(
     principals: Option<&[String]>,
     min_rsa_bits: Option<usize>,
 ) -> Result<Signers, Exit> {
-    let failed = |why: &str| {
-        complain(&format!("{}: {why}", path.display()));
-        Exit::Config
+    let found = match bounded::read(path, MAX_SIGNERS) {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return Err(misconfigured(
+                path,
+                "the file does not exist; --allowed-signers names one in ssh-keygen's \
+                 allowed_signers format",
+            ));
+        }
+        Err(fault) => return Err(misconfigured(path, &fault.beside(path))),
     };
-    let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&fault.beside(path)))?;
-    let found = found.ok_or_else(|| {
-        failed(
-            "the file does not exist; --allowed-signers names one in ssh-keygen's allowed_signers \
-             format",
-        )
-    })?;
     // Like ssh-keygen, read a time without Z as local time.
     let rules = SignerRules {
         principals,
@@ -89,18 +86,18 @@ pub(super) fn signer(
     signers: &Signers,
     now: Timestamp,
 ) -> Result<(String, KeyBlob), String> {
-    let key = signing_key(bytes)?.ok_or_else(|| {
+    let Some(key) = signing_key(bytes)? else {
         let how = if document::form(bytes) == Form::Json {
             ""
         } else {
             "; only JSON documents can be"
         };
-        format!("it is not signed{how}: `authkeysctl sign` does it")
-    })?;
-    let who = signers
-        .admit(&key, now)
-        .map_err(|fault| fault.to_string())?;
-    Ok((who, key))
+        return Err(format!("it is not signed{how}: `authkeysctl sign` does it"));
+    };
+    match signers.admit(&key, now) {
+        Ok(who) => Ok((who, key)),
+        Err(fault) => Err(fault.to_string()),
+    }
 }
 
 /// The key whose signature of the document is valid, if it has one.
@@ -109,8 +106,11 @@ pub(super) fn signing_key(bytes: &[u8]) -> Result<Option<KeyBlob>, String> {
         return Ok(None);
     }
     let envelope = Envelope::split(bytes).map_err(|fault| fault.to_string())?;
-    let key = envelope
-        .signature
-        .map(|signature| signed_by(envelope.payload, signature));
-    key.transpose().map_err(|fault| fault.to_string())
+    let Some(signature) = envelope.signature else {
+        return Ok(None);
+    };
+    match signed_by(envelope.payload, signature) {
+        Ok(key) => Ok(Some(key)),
+        Err(fault) => Err(fault.to_string()),
+    }
 }

@@ -27,6 +27,10 @@ pub(crate) struct Answers {
 /// An answer, and the documents that go with it.
 type Complete = (Answer, Vec<Zeroizing<Vec<u8>>>);
 
+fn alone(answer: Answer) -> Complete {
+    (answer, Vec::new())
+}
+
 impl Default for Answers {
     fn default() -> Self {
         let sources = AwsSources::default();
@@ -53,7 +57,6 @@ impl Answers {
     }
 
     async fn attempt(&self, request: Frame<Request>) -> Result<Complete, FetchError> {
-        let alone = |answer| (answer, Vec::new());
         match request.message {
             Request::Fetch { url, known } => self.fetch(&url, known.as_ref()).await,
             Request::Instance { briefly } => {
@@ -63,16 +66,20 @@ impl Answers {
                 } else {
                     metadata.instance().await
                 };
-                Ok(alone(
-                    found.map_or_else(Answer::NoInstance, Answer::Instance),
-                ))
+                Ok(alone(match found {
+                    Ok(instance) => Answer::Instance(instance),
+                    Err(why) => Answer::NoInstance(why),
+                }))
             }
             Request::Nudge { tag, every, known } => {
                 let every = Duration::from_millis(u64::from(every));
                 let sight = look::until_other(&self.aws.metadata, &tag, every, known.as_ref());
                 Ok(alone(Answer::Nudge { sight: sight.await }))
             }
-            Request::Tag { tags } => self.reports.tag(&tags).await.map(|()| alone(Answer::Done)),
+            Request::Tag { tags } => {
+                self.reports.tag(&tags).await?;
+                Ok(alone(Answer::Done))
+            }
             Request::MayTag { keys } => {
                 Ok(alone(Answer::MayTag(self.reports.may_tag(keys).await?)))
             }

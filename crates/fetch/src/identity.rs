@@ -25,27 +25,26 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
 
 fn leave_root() -> io::Result<()> {
     let (uid, gid) = somebody()?;
-    let cannot = |fault| {
-        io::Error::other(format!(
+    if let Err(fault) = become_user(uid, gid) {
+        return Err(io::Error::other(format!(
             "cannot become uid {uid}, gid {gid} ({fault}), and never runs as root"
-        ))
-    };
-    setgroups(&[gid]).map_err(cannot)?;
-    setresgid(gid, gid, gid).map_err(cannot)?;
-    setresuid(uid, uid, uid).map_err(cannot)?;
+        )));
+    }
     let uids = getresuid()?;
     let gids = getresgid()?;
-    let left = [uids.real, uids.effective, uids.saved]
-        .iter()
-        .all(|id| *id == uid)
-        && [gids.real, gids.effective, gids.saved]
-            .iter()
-            .all(|id| *id == gid);
-    if left {
+    if [uids.real, uids.effective, uids.saved] == [uid; 3]
+        && [gids.real, gids.effective, gids.saved] == [gid; 3]
+    {
         Ok(())
     } else {
         Err(io::Error::other("is still root, and never runs as root"))
     }
+}
+
+fn become_user(uid: Uid, gid: Gid) -> nix::Result<()> {
+    setgroups(&[gid])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)
 }
 
 fn somebody() -> io::Result<(Uid, Gid)> {

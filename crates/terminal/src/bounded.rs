@@ -126,11 +126,14 @@ impl Bounded {
 }
 
 fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
-    let foreign = |uid: u32| uid != 0 && uid != user;
+    let trusted = [0, user];
+    let (owner, mode) = file;
+    if !trusted.contains(&owner) || mode & 0o022 != 0 {
+        return true;
+    }
     let (owner, mode) = directory;
     // In a sticky directory others can add names, but cannot remove or rename what is not theirs.
-    let open = foreign(owner) || mode & 0o022 != 0 && mode & 0o1000 == 0;
-    file.1 & 0o022 != 0 || foreign(file.0) || open
+    !trusted.contains(&owner) || mode & 0o022 != 0 && mode & 0o1000 == 0
 }
 
 /// The fault of a file that decides who may log in, but that others can write; and the remedy.

@@ -79,19 +79,17 @@ pub fn run<C: Parser>(
     }
     let text = error.render().to_string();
     // Missing arguments are listed on separate lines, up to the first blank one.
-    let told: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.is_empty())
-        .collect();
-    let told = told.join(" ");
-    complain(
-        program,
-        &format!(
-            "{}; see `{program} --help`",
-            told.strip_prefix("error: ").unwrap_or(&told)
-        ),
-    );
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    let fault = lines.join(" ");
+    let fault = fault.strip_prefix("error: ").unwrap_or(&fault);
+    complain(program, &format!("{fault}; see `{program} --help`"));
     Exit::Usage
 }
 

@@ -33,14 +33,15 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
         return;
     }
     let machine = Machine { dir };
-    let enter = || {
-        let name = machine.dir.file_name().unwrap();
-        let network = std::fs::File::open(Path::new("/run/netns").join(name)).unwrap();
-        setns(network, CloneFlags::CLONE_NEWNET).unwrap();
-        body(&machine);
-    };
     // A thread of its own, because it cannot leave the machine's network again.
-    if let Err(panic) = std::thread::scope(|scope| scope.spawn(enter).join()) {
+    let ended = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            machine.enter_network();
+            body(&machine);
+        });
+        thread.join()
+    });
+    if let Err(panic) = ended {
         let (journal, _) = machine.tries(
             "journalctl --no-pager -b -u authkeysd -u ssh -u sshd -o short-precise | tail -n 60",
         );
@@ -53,7 +54,11 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
 /// skipped.
 pub(crate) fn tree_of(suite: &str) -> Option<PathBuf> {
     let tree = scratch().join("boxes").join(suite);
-    is_done(&["tree".as_ref(), suite.as_ref(), tree.as_os_str()]).then_some(tree)
+    if is_done(&["tree".as_ref(), suite.as_ref(), tree.as_os_str()]) {
+        Some(tree)
+    } else {
+        None
+    }
 }
 
 /// Runs tests/lab/box.sh; false if the test is to be skipped because this machine cannot do that.
@@ -83,6 +88,13 @@ impl Drop for Machine {
 }
 
 impl Machine {
+    /// Moves this thread into the machine's network.
+    fn enter_network(&self) {
+        let name = self.dir.file_name().unwrap();
+        let network = std::fs::File::open(Path::new("/run/netns").join(name)).unwrap();
+        setns(network, CloneFlags::CLONE_NEWNET).unwrap();
+    }
+
     fn script(&self, words: &[&str]) -> Output {
         let mut command = Command::new(script());
         command

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use percent_encoding::percent_decode_str;
 
+use crate::s3_stub::line;
+
 /// One call: its parameters, its signature's header, and when it came.
 #[derive(Debug, Clone)]
 pub struct Ec2Call {
@@ -29,17 +31,25 @@ impl Ec2Call {
 
     /// The instances that a CreateTags call names.
     pub fn resources(&self) -> Vec<String> {
-        let named = |number: usize| self.form.get(&format!("ResourceId.{number}")).cloned();
-        (1..).map_while(named).collect()
+        let mut named = Vec::new();
+        while let Some(id) = self.form.get(&format!("ResourceId.{}", named.len() + 1)) {
+            named.push(id.clone());
+        }
+        named
     }
 
     /// The tags that a CreateTags call sets.
     pub fn tags(&self) -> BTreeMap<String, String> {
-        let value =
-            |number: usize, part: &str| self.form.get(&format!("Tag.{number}.{part}")).cloned();
-        (1..)
-            .map_while(|number| Some((value(number, "Key")?, value(number, "Value")?)))
-            .collect()
+        let mut tags = BTreeMap::new();
+        for number in 1.. {
+            let key = self.form.get(&format!("Tag.{number}.Key"));
+            let value = self.form.get(&format!("Tag.{number}.Value"));
+            let (Some(key), Some(value)) = (key, value) else {
+                break;
+            };
+            tags.insert(key.clone(), value.clone());
+        }
+        tags
     }
 }
 
@@ -119,13 +129,8 @@ impl Ec2Stub {
 
     /// The current tags of an instance.
     pub fn tags(&self, instance: &str) -> BTreeMap<String, String> {
-        self.state
-            .tags
-            .lock()
-            .unwrap()
-            .get(instance)
-            .cloned()
-            .unwrap_or_default()
+        let tags = self.state.tags.lock().unwrap();
+        tags.get(instance).cloned().unwrap_or_default()
     }
 }
 
@@ -148,10 +153,10 @@ fn serve(state: &Ec2State, stream: &TcpStream) {
 
 fn good(state: &Ec2State, call: &Ec2Call) -> (u16, String) {
     if call.is("DescribeInstances") {
-        let page = call
-            .form
-            .get("NextToken")
-            .map_or(0, |token| token.parse().unwrap());
+        let page: usize = match call.form.get("NextToken") {
+            Some(token) => token.parse().unwrap(),
+            None => 0,
+        };
         return (200, state.pages.lock().unwrap()[page].clone());
     }
     if call.form.contains_key("DryRun") {
@@ -166,34 +171,26 @@ fn good(state: &Ec2State, call: &Ec2Call) -> (u16, String) {
 }
 
 fn read(lines: &mut impl BufRead) -> Option<Ec2Call> {
+    assert_eq!(line(lines)?, "POST / HTTP/1.1");
     let mut headers = BTreeMap::new();
-    let mut first = true;
-    loop {
-        let mut line = String::new();
-        lines
-            .read_line(&mut line)
-            .ok()
-            .filter(|length| *length > 0)?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => drop(headers.insert(name.to_lowercase(), value.to_owned())),
-            None if first => assert_eq!(line.trim_end(), "POST / HTTP/1.1"),
-            None => break,
-        }
-        first = false;
+    while let Some((name, value)) = line(lines)?.split_once(": ") {
+        headers.insert(name.to_lowercase(), value.to_owned());
     }
     let mut body = vec![0; headers["content-length"].parse().unwrap()];
     lines.read_exact(&mut body).ok()?;
-    let text = |part: &str| percent_decode_str(part).decode_utf8().unwrap().into_owned();
-    let body = String::from_utf8(body).unwrap();
-    let form = body
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap())
-        .map(|(name, value)| (text(name), text(value)));
-    let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
+    let mut form = BTreeMap::new();
+    for pair in String::from_utf8(body).unwrap().split('&') {
+        let (name, value) = pair.split_once('=').unwrap();
+        form.insert(decoded(name), decoded(value));
+    }
     Some(Ec2Call {
-        form: form.collect(),
-        authorization: header("authorization"),
-        host: header("host"),
+        form,
+        authorization: headers.remove("authorization").unwrap_or_default(),
+        host: headers.remove("host").unwrap_or_default(),
         at: Instant::now(),
     })
+}
+
+fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8().unwrap().into_owned()
 }

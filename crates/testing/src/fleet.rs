@@ -57,38 +57,39 @@ pub fn judged(nodes: Vec<Node>) -> Fleet {
 /// This many nodes; of each hundred one failed, one is silent, one has never reported, two are
 /// stale and five behind.
 pub fn many(nodes: usize) -> Vec<Node> {
-    let one = |number: usize| {
-        let id = format!("i-{number:017x}");
-        let name = format!("web-{number}");
-        let (status, key_set, digest, synced, detail) = match number % 100 {
-            3 => return node(&id, &name, &[]),
-            7 => (
-                "failed",
-                "workers/16",
-                OLD,
-                "2026-11-24T11:58:00Z",
-                "ubuntu: cannot write ~/.ssh/authorized_keys: no space left on device; free some",
-            ),
-            11 => ("ok", "workers/16", OLD, "2026-11-22T01:00:00Z", ""),
-            13 | 17 => (
-                "stale",
-                "workers/16",
-                OLD,
-                "2026-11-24T10:00:00Z",
-                "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied; \
-                 allow s3:GetObject",
-            ),
-            19..=23 => ("ok", "workers/16", OLD, "2026-11-24T11:50:00Z", ""),
-            _ => ("ok", "workers/17", NEW, "2026-11-24T11:59:30Z", ""),
-        };
-        let tags = [
-            ("status", status),
-            ("keyset", key_set),
-            ("digest", digest),
-            ("synced", synced),
-            ("detail", detail),
-        ];
-        node(&id, &name, &tags)
+    (0..nodes).map(one_of_many).collect()
+}
+
+fn one_of_many(number: usize) -> Node {
+    let id = format!("i-{number:017x}");
+    let name = format!("web-{number}");
+    let (status, key_set, digest, synced, detail) = match number % 100 {
+        3 => return node(&id, &name, &[]),
+        7 => (
+            "failed",
+            "workers/16",
+            OLD,
+            "2026-11-24T11:58:00Z",
+            "ubuntu: cannot write ~/.ssh/authorized_keys: no space left on device; free some",
+        ),
+        11 => ("ok", "workers/16", OLD, "2026-11-22T01:00:00Z", ""),
+        13 | 17 => (
+            "stale",
+            "workers/16",
+            OLD,
+            "2026-11-24T10:00:00Z",
+            "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied; \
+             allow s3:GetObject",
+        ),
+        19..=23 => ("ok", "workers/16", OLD, "2026-11-24T11:50:00Z", ""),
+        _ => ("ok", "workers/17", NEW, "2026-11-24T11:59:30Z", ""),
     };
-    (0..nodes).map(one).collect()
+    let tags = [
+        ("status", status),
+        ("keyset", key_set),
+        ("digest", digest),
+        ("synced", synced),
+        ("detail", detail),
+    ];
+    node(&id, &name, &tags)
 }

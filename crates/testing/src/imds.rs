@@ -8,6 +8,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::s3_stub::line;
+
+const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// The keys of all tags; the value of each tag is below it.
 const TAGS: &str = "/latest/meta-data/tags/instance";
 
@@ -121,7 +124,7 @@ fn serve(state: &ImdsState, stream: &TcpStream) {
             std::thread::sleep(Duration::from_secs(3_600));
         }
         let (status, extra, body) = match manner.fails {
-            Some(status) => (status, String::new(), String::new()),
+            Some(status) => failed(status),
             None => answer(state, &manner, &first, &headers),
         };
         let length = body.len();
@@ -142,38 +145,10 @@ fn answer(
     first: &str,
     headers: &BTreeMap<String, String>,
 ) -> (u16, String, String) {
-    let plain = |body: String| (200, String::new(), body);
-    let failed = |status| (status, String::new(), String::new());
-    let mut tokens = state.tokens.lock().unwrap();
     if first == "PUT /latest/api/token" {
-        let life = headers
-            .get("x-aws-ec2-metadata-token-ttl-seconds")
-            .and_then(|seconds| seconds.parse().ok());
-        return match life {
-            _ if headers.contains_key("x-forwarded-for") => failed(403),
-            Some(seconds @ 1..=21_600) => {
-                let life = Duration::from_secs(seconds).min(manner.token_life);
-                let token = format!("token-{}", tokens.len());
-                let token = manner.says.get("token").cloned().unwrap_or(token);
-                tokens.insert(token.clone(), Instant::now() + life);
-                let ttl = manner
-                    .says
-                    .get("ttl")
-                    .cloned()
-                    .unwrap_or_else(|| life.as_secs().to_string());
-                (
-                    200,
-                    format!("x-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n"),
-                    token,
-                )
-            }
-            _ => failed(400),
-        };
+        return new_token(state, manner, headers);
     }
-    let good = headers
-        .get("x-aws-ec2-metadata-token")
-        .and_then(|token| tokens.get(token));
-    if good.is_none_or(|end| *end < Instant::now()) {
+    if !has_token(state, headers) {
         return failed(401);
     }
     let role = "/latest/meta-data/iam/security-credentials/";
@@ -191,29 +166,80 @@ fn answer(
                 .to_owned(),
         ),
         path if path.starts_with(TAGS) => {
-            let found = manner.tags.as_ref().and_then(|tags| match path.strip_prefix(TAGS)? {
-                "" => Some(tags.keys().cloned().collect::<Vec<_>>().join("\n")),
-                key => tags.get(key.strip_prefix('/')?).cloned(),
-            });
-            found.map_or_else(|| failed(404), plain)
+            match shown_tags(manner, path) {
+                Some(text) => plain(text),
+                None => failed(404),
+            }
         }
         _ => failed(404),
     }
 }
 
+fn plain(body: String) -> (u16, String, String) {
+    (200, String::new(), body)
+}
+
+fn failed(status: u16) -> (u16, String, String) {
+    (status, String::new(), String::new())
+}
+
+/// A token with its lifetime; not for a request that was forwarded.
+fn new_token(
+    state: &ImdsState,
+    manner: &ImdsManner,
+    headers: &BTreeMap<String, String>,
+) -> (u16, String, String) {
+    if headers.contains_key("x-forwarded-for") {
+        return failed(403);
+    }
+    let Some(wanted) = headers.get(TTL) else {
+        return failed(400);
+    };
+    let Ok(seconds @ 1..=21_600) = wanted.parse() else {
+        return failed(400);
+    };
+    let life = Duration::from_secs(seconds).min(manner.token_life);
+    let mut tokens = state.tokens.lock().unwrap();
+    let token = match manner.says.get("token") {
+        Some(token) => token.clone(),
+        None => format!("token-{}", tokens.len()),
+    };
+    tokens.insert(token.clone(), Instant::now() + life);
+    let ttl = match manner.says.get("ttl") {
+        Some(ttl) => ttl.clone(),
+        None => life.as_secs().to_string(),
+    };
+    (200, format!("{TTL}: {ttl}\r\n"), token)
+}
+
+/// Whether a request has a token that is still valid.
+fn has_token(state: &ImdsState, headers: &BTreeMap<String, String>) -> bool {
+    let Some(token) = headers.get("x-aws-ec2-metadata-token") else {
+        return false;
+    };
+    match state.tokens.lock().unwrap().get(token) {
+        Some(end) => *end >= Instant::now(),
+        None => false,
+    }
+}
+
+/// The keys of all tags, or the value of one.
+fn shown_tags(manner: &ImdsManner, path: &str) -> Option<String> {
+    let tags = manner.tags.as_ref()?;
+    match path.strip_prefix(TAGS)? {
+        "" => {
+            let keys: Vec<&str> = tags.keys().map(String::as_str).collect();
+            Some(keys.join("\n"))
+        }
+        key => tags.get(key.strip_prefix('/')?).cloned(),
+    }
+}
+
 /// The method and path, and the headers with lower-case names.
 fn read(lines: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>)> {
-    let mut line = || {
-        let mut line = String::new();
-        lines
-            .read_line(&mut line)
-            .ok()
-            .filter(|length| *length > 0)
-            .map(|_| line.trim_end().to_owned())
-    };
-    let first = line()?.strip_suffix(" HTTP/1.1")?.to_owned();
+    let first = line(lines)?.strip_suffix(" HTTP/1.1")?.to_owned();
     let mut headers = BTreeMap::new();
-    while let Some((name, value)) = line()?.split_once(':') {
+    while let Some((name, value)) = line(lines)?.split_once(':') {
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
     Some((first, headers))

@@ -1,5 +1,7 @@
 //! The paths of the checkout and of what was built in it.
 
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The root of the checkout.
@@ -30,4 +32,11 @@ pub fn scratch() -> PathBuf {
     let scratch = built().with_file_name("tmp");
     std::fs::create_dir_all(&scratch).unwrap();
     scratch
+}
+
+/// A lock file that no other process has locked; waits for that.
+pub(crate) fn locked(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.lock()?;
+    Ok(file)
 }

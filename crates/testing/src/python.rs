@@ -1,16 +1,17 @@
 //! Python tools in virtual environments that the tests create, each once, below `target/`.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use crate::paths::locked;
 
 /// The Python of an environment with this package; `None`, after a clear message, if it cannot be
 /// created. In CI that is a failure.
 pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
     match make(name, package) {
         Ok(python) => Some(python),
-        Err(why) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => {
+        Err(why) if std::env::var_os("CI").unwrap_or_default() == "true" => {
             panic!("no {package}: {why}")
         }
         Err(why) => {
@@ -26,18 +27,13 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
     let python = home.join("bin/python");
     let done = home.join("done");
     // The first process creates it, while the others wait.
-    let lock = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(target.join(format!("{name}.lock")));
-    let lock = lock
-        .and_then(|lock| lock.lock().map(|()| lock))
-        .map_err(|error| error.to_string())?;
+    let lock = match locked(&target.join(format!("{name}.lock"))) {
+        Ok(lock) => lock,
+        Err(error) => return Err(error.to_string()),
+    };
     // A marker written at the end distinguishes a complete environment from one that was
     // interrupted or belongs to another version.
-    let made_of = File::open(&done)
-        .and_then(std::io::read_to_string)
-        .unwrap_or_default();
+    let made_of = fs::read_to_string(&done).unwrap_or_default();
     if made_of != package {
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])
@@ -50,8 +46,7 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
             "--disable-pip-version-check",
             package,
         ]))?;
-        let written = File::create(&done).and_then(|mut done| done.write_all(package.as_bytes()));
-        written.map_err(|error| error.to_string())?;
+        fs::write(&done, package).map_err(|error| error.to_string())?;
     }
     drop(lock);
     Ok(python)

@@ -219,24 +219,25 @@ fn send(state: &S3State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
     sent
 }
 
+/// Reads one line, without its end; `None` if the connection ends.
+pub(crate) fn line(reader: &mut impl BufRead) -> Option<String> {
+    let mut line = String::new();
+    match reader.read_line(&mut line) {
+        Ok(0) => None,
+        Ok(_) => Some(line.trim_end().to_owned()),
+        // The client disconnected, or it speaks TLS.
+        Err(_) => None,
+    }
+}
+
 /// Reads one request; `None` if the connection ends.
 pub fn read(reader: &mut impl BufRead) -> Option<StubRequest> {
-    let lines = &mut *reader;
-    let mut line = || {
-        let mut line = String::new();
-        match lines.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(line.trim_end().to_owned()),
-            // The client disconnected, or it speaks TLS.
-            Err(_) => None,
-        }
-    };
-    let first = line()?;
+    let first = line(reader)?;
     let mut words = first.split(' ').map(str::to_owned);
     let method = words.next()?;
     let target = words.next()?;
     let mut headers = Vec::new();
-    while let Some((name, value)) = line()?.split_once(':') {
+    while let Some((name, value)) = line(reader)?.split_once(':') {
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
     let mut request = StubRequest {

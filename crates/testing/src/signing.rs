@@ -53,13 +53,7 @@ impl Oracle<'_> {
     /// Its verdict on a signed document; the signature starts at the first line with the begin
     /// marker.
     pub fn verify(&self, document: &[u8]) -> Result<(), String> {
-        let marker = b"-----BEGIN SSH SIGNATURE-----";
-        let starts = |at: usize| {
-            document[at..].starts_with(marker) && (at == 0 || document[at - 1] == b'\n')
-        };
-        let at = (0..document.len())
-            .find(|at| starts(*at))
-            .ok_or("unsigned")?;
+        let at = signature_start(document).ok_or("unsigned")?;
         let dir = tempfile::tempdir().unwrap();
         let signers = dir.path().join("signers");
         let signature = dir.path().join("signature");
@@ -83,6 +77,18 @@ impl Oracle<'_> {
     }
 }
 
+/// Where the first line with the begin marker starts.
+fn signature_start(document: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for line in document.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"-----BEGIN SSH SIGNATURE-----") {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
+}
+
 fn feed(command: &mut Command, input: &[u8]) -> (bool, String, String) {
     let command = command
         .stdin(Stdio::piped())
@@ -92,11 +98,10 @@ fn feed(command: &mut Command, input: &[u8]) -> (bool, String, String) {
     // It may exit before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.success(),
-        text(&output.stdout),
-        text(&output.stderr),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
     )
 }
 
@@ -141,11 +146,13 @@ pub fn strings(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// The inverse of `strings`.
 pub fn pack(fields: &[&[u8]]) -> Vec<u8> {
-    let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
-    fields
-        .iter()
-        .flat_map(|field| [&length(field)[..], field].concat())
-        .collect()
+    let mut packed = Vec::new();
+    for field in fields {
+        let length = u32::try_from(field.len()).unwrap();
+        packed.extend_from_slice(&length.to_be_bytes());
+        packed.extend_from_slice(field);
+    }
+    packed
 }
 
 const APPLICATION: &[u8] = b"ssh:";

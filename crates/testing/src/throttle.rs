@@ -1,7 +1,7 @@
 //! A proxy in front of a simulated AWS that can throttle for a while: it then refuses each call as
 //! AWS refuses too many calls.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,32 +60,35 @@ impl Throttle {
 }
 
 /// Handles one request and its answer; a client that disconnects is ignored.
-fn serve(state: &ThrottleState, mut client: TcpStream) -> Option<()> {
-    let mut reader = BufReader::new(client.try_clone().ok()?);
+fn serve(state: &ThrottleState, mut client: TcpStream) -> io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
     let mut head = String::new();
     loop {
         let before = head.len();
-        reader.read_line(&mut head).ok()?;
+        reader.read_line(&mut head)?;
         if head[before..].trim().is_empty() {
             break;
         }
     }
     let lower = head.to_ascii_lowercase();
-    let length = lower.lines().find_map(|line| {
-        let value = line.strip_prefix("content-length:")?;
-        value.trim().parse::<usize>().ok()
-    });
-    let mut body = vec![0; length.unwrap_or_default()];
-    reader.read_exact(&mut body).ok()?;
-    let shut_until = *state.shut_until.lock().unwrap();
-    if shut_until.is_some_and(|end| Instant::now() < end) {
-        state.refused.fetch_add(1, Ordering::Relaxed);
-        return client.write_all(refusal(&lower).as_bytes()).ok();
+    let mut body = Vec::new();
+    for line in lower.lines() {
+        if let Some(length) = line.strip_prefix("content-length:") {
+            body = vec![0; length.trim().parse().unwrap_or_default()];
+        }
     }
-    let mut behind = TcpStream::connect(&state.behind).ok()?;
-    behind.write_all(head.as_bytes()).ok()?;
-    behind.write_all(&body).ok()?;
-    std::io::copy(&mut behind, &mut client).ok().map(drop)
+    reader.read_exact(&mut body)?;
+    if let Some(end) = *state.shut_until.lock().unwrap()
+        && Instant::now() < end
+    {
+        state.refused.fetch_add(1, Ordering::Relaxed);
+        return client.write_all(refusal(&lower).as_bytes());
+    }
+    let mut behind = TcpStream::connect(&state.behind)?;
+    behind.write_all(head.as_bytes())?;
+    behind.write_all(&body)?;
+    io::copy(&mut behind, &mut client)?;
+    Ok(())
 }
 
 /// The refusal in the format of the requested service: in JSON, in EC2's query protocol, or as S3.

@@ -1,11 +1,11 @@
 //! Programs from the Rust registry that the tests install once, below `target/tools`.
 
-use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::lab::inside;
+use crate::paths::locked;
 use crate::scratch;
 
 /// The program of CoreOS, in its last release.
@@ -59,13 +59,10 @@ impl Tool {
     /// The first process installs it, the others wait for the lock.
     fn install(self) -> Result<(), String> {
         std::fs::create_dir_all(root()).map_err(|error| error.to_string())?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(root().join("lock"));
-        let lock = lock
-            .and_then(|lock| lock.lock().map(|()| lock))
-            .map_err(|error| error.to_string())?;
+        let lock = match locked(&root().join("lock")) {
+            Ok(lock) => lock,
+            Err(error) => return Err(error.to_string()),
+        };
         if !self.is_there() {
             let started = Instant::now();
             let build = root().join(format!("build-{}", self.name));

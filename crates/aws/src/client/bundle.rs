@@ -27,15 +27,16 @@ pub(crate) struct BadBundle {
 
 /// The trusted certificates: those in the file and no others, as with the AWS CLI.
 pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
-    let bad = |fault, source| BadBundle {
-        path: path.to_owned(),
-        fault,
-        source,
+    let pem = match read(path) {
+        Ok(pem) => pem,
+        Err(fault) => {
+            return Err(BadBundle {
+                path: path.to_owned(),
+                fault: "cannot be read",
+                source: Some(fault),
+            });
+        }
     };
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BUNDLE).read_to_end(&mut pem))
-        .map_err(|fault| bad("cannot be read", Some(fault)))?;
     // The SDK panics on certificates that it cannot parse, and bundles of operating systems contain
     // odd ones, so it gets only those that are known to be valid.
     let mut roots = RootCertStore::empty();
@@ -49,10 +50,19 @@ pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
         }
     }
     if roots.is_empty() {
-        Err(bad("holds no certificate in PEM form", None))
-    } else {
-        Ok(store)
+        return Err(BadBundle {
+            path: path.to_owned(),
+            fault: "holds no certificate in PEM form",
+            source: None,
+        });
     }
+    Ok(store)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    File::open(path)?.take(MAX_BUNDLE).read_to_end(&mut pem)?;
+    Ok(pem)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The clients of one service, one for each region that a URL names.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use super::locked;
 
 /// Clients of type `C`, each made when it is first needed, and then kept.
 #[derive(Debug)]
@@ -16,8 +18,7 @@ impl<C> Default for Clients<C> {
 impl<C: Clone> Clients<C> {
     /// The client for a region; `None` is the region of the environment.
     pub fn of(&self, region: Option<&str>, make: impl FnOnce() -> C) -> C {
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        clients
+        locked(&self.0)
             .entry(region.map(str::to_owned))
             .or_insert_with(make)
             .clone()
@@ -25,9 +26,6 @@ impl<C: Clone> Clients<C> {
 
     /// Drops the clients, and their credentials with them.
     pub fn forget(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        locked(&self.0).clear();
     }
 }

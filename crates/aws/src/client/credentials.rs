@@ -12,7 +12,7 @@ use thiserror::Error as ThisError;
 use tokio::time::timeout;
 
 use super::values::check_credentials;
-use super::words::{chain, host, links, words};
+use super::words::{chain, host, lines, words};
 use authkeys_core::origin::failure::Class;
 use authkeys_core::words::{cut, plain};
 
@@ -136,30 +136,27 @@ impl CredentialOrigin {
     /// The origin according to a profile, the profiles that it takes credentials from, and the
     /// environment.
     pub(super) fn of(profiles: &[&Profile]) -> Self {
-        let has = |key: &str| profiles.iter().any(|profile| profile.get(key).is_some());
-        let process = profiles
-            .iter()
-            .find_map(|profile| Some((profile, profile.get("credential_process")?)));
-        if let Some((profile, command)) = process {
-            let profile = shown(profile.name());
-            let program = shown(program(command));
-            return Self::Process(Process {
-                profile,
-                program,
-                has_role: has("role_arn"),
-            });
+        for profile in profiles {
+            if let Some(command) = profile.get("credential_process") {
+                return Self::Process(Process {
+                    profile: shown(profile.name()),
+                    program: shown(program(command)),
+                    has_role: have(profiles, "role_arn"),
+                });
+            }
         }
         // If both are set, the relative URI is used.
         for variable in CONTAINER {
-            let Some(uri) = std::env::var(variable).ok().filter(|uri| !uri.is_empty()) else {
+            let uri = std::env::var(variable).unwrap_or_default();
+            if uri.is_empty() {
                 continue;
-            };
+            }
             let host = if variable == CONTAINER[0] {
                 "169.254.170.2"
             } else {
                 host(&uri)
             };
-            let is_alone = !OF_PROFILES.into_iter().any(has)
+            let is_alone = !OF_PROFILES.iter().any(|key| have(profiles, key))
                 && std::env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_none();
             return Self::Container(Container {
                 variable,
@@ -172,15 +169,13 @@ impl CredentialOrigin {
 
     /// Adds the name of the provider to the SDK's error, if the error is about that provider.
     fn explained(&self, error: CredentialsError) -> CredentialsError {
-        let text = links(&error)
-            .map(|link| format!("{link}\n"))
-            .collect::<String>();
+        let text = lines(&error);
         let timed_out = matches!(error, CredentialsError::ProviderTimedOut(_));
-        let late = || format!("did not end within {} s", LIMIT.as_secs());
+        let late = format!("did not end within {} s", LIMIT.as_secs());
         match self {
             Self::Process(process) => {
                 let said = match outcome(&text) {
-                    None if timed_out && !process.has_role => late(),
+                    None if timed_out && !process.has_role => late,
                     None => return error,
                     Some(said) => said,
                 };
@@ -207,7 +202,7 @@ impl CredentialOrigin {
                         (Class::Denied, format!("answered {status}"))
                     }
                     Some(status) => (Class::Transient, format!("answered {status}")),
-                    None if timed_out => (Class::Transient, late()),
+                    None if timed_out => (Class::Transient, late),
                     None if matches!(error, CredentialsError::InvalidConfiguration(_)) => (
                         Class::Invalid,
                         format!("cannot be asked: {}", cause(&error)),
@@ -230,18 +225,20 @@ impl CredentialOrigin {
     }
 }
 
+/// Whether one of the profiles has this setting.
+fn have(profiles: &[&Profile], key: &str) -> bool {
+    profiles.iter().any(|profile| profile.get(key).is_some())
+}
+
 /// The first word of a command, without its quotes.
 fn program(command: &str) -> &str {
     let command = command.trim_start();
-    let quoted = command
-        .strip_prefix('"')
-        .and_then(|rest| rest.split('"').next());
-    let quoted = quoted.or_else(|| {
-        command
-            .strip_prefix('\'')
-            .and_then(|rest| rest.split('\'').next())
-    });
-    quoted.unwrap_or_else(|| command.split_whitespace().next().unwrap_or_default())
+    for quote in ['"', '\''] {
+        if let Some(rest) = command.strip_prefix(quote) {
+            return rest.split(quote).next().unwrap_or_default();
+        }
+    }
+    command.split_whitespace().next().unwrap_or_default()
 }
 
 fn shown(name: &str) -> String {

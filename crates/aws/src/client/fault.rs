@@ -57,40 +57,30 @@ impl Call {
     {
         match error.raw_response() {
             Some(response) if response.status().is_success() => self.unread(error, response),
-            Some(response) => {
-                let body = response
-                    .body()
-                    .bytes()
-                    .map(String::from_utf8_lossy)
-                    .unwrap_or_default();
-                let header = |name| response.headers().get(name).unwrap_or_default();
-                let region =
-                    Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
-                // The SDK cannot parse an error that is not quite XML, such as one that quotes an
-                // escape sequence.
-                let text = |known: Option<&str>, name| match known.unwrap_or_default() {
-                    "" => element(&body, name).unwrap_or_default().to_owned(),
-                    known => known.to_owned(),
-                };
-                let date = Some(header("date")).filter(|date| !date.is_empty());
-                self.answered(&ErrorAnswer {
-                    status: response.status().as_u16(),
-                    code: &text(error.code(), "Code"),
-                    message: &text(error.message(), "Message"),
-                    request_id: [header("x-amz-request-id"), header("x-amzn-requestid")]
-                        .concat()
-                        .as_str(),
-                    region: region
-                        .or_else(|| element(&body, "Region"))
-                        .unwrap_or_default(),
-                    clocks: element(&body, "ServerTime")
-                        .or(date)
-                        .zip(element(&body, "RequestTime")),
-                    delete_marker: header("x-amz-delete-marker") == "true",
-                })
-            }
+            Some(response) => self.refused(error, response),
             None => self.unanswered(error),
         }
+    }
+
+    /// An error answer, as far as the SDK could read it.
+    fn refused(&self, error: &impl ProvideErrorMetadata, response: &HttpResponse) -> FetchError {
+        let bytes = response.body().bytes().unwrap_or_default();
+        let body = String::from_utf8_lossy(bytes);
+        let region = match header(response, "x-amz-bucket-region") {
+            "" => element(&body, "Region").unwrap_or_default(),
+            region => region,
+        };
+        let s3_id = header(response, "x-amz-request-id");
+        let request_id = format!("{s3_id}{}", header(response, "x-amzn-requestid"));
+        self.answered(&ErrorAnswer {
+            status: response.status().as_u16(),
+            code: &known_or_element(error.code(), &body, "Code"),
+            message: &known_or_element(error.message(), &body, "Message"),
+            request_id: &request_id,
+            region,
+            clocks: clocks(response, &body),
+            delete_marker: header(response, "x-amz-delete-marker") == "true",
+        })
     }
 
     /// Classes a failure without an answer.
@@ -145,6 +135,30 @@ impl Call {
             }
         }
         self.failed_as((class, kind::answered(answer, class)), &what, remedy)
+    }
+}
+
+/// A header of an answer; empty if the answer does not have it.
+pub(crate) fn header<'a>(response: &'a HttpResponse, name: &str) -> &'a str {
+    response.headers().get(name).unwrap_or_default()
+}
+
+/// What the SDK read from an answer, otherwise the element of that name in its body: the SDK cannot
+/// parse an error that is not quite XML, such as one that quotes an escape sequence.
+fn known_or_element(known: Option<&str>, body: &str, name: &str) -> String {
+    match known {
+        None | Some("") => element(body, name).unwrap_or_default().to_owned(),
+        Some(known) => known.to_owned(),
+    }
+}
+
+/// The server's clock and the time of our signature, as far as an answer has both.
+fn clocks<'a>(response: &'a HttpResponse, body: &'a str) -> Option<(&'a str, &'a str)> {
+    let ours = element(body, "RequestTime")?;
+    match (element(body, "ServerTime"), header(response, "date")) {
+        (Some(server), _) => Some((server, ours)),
+        (None, "") => None,
+        (None, date) => Some((date, ours)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The only HTTP client for all AWS calls, including those for credentials and metadata.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -20,6 +20,7 @@ use http_body_util::{BodyExt as _, Limited};
 use thiserror::Error;
 
 use super::bundle::{self, BadBundle};
+use super::locked;
 use super::values::{BadValue, MetadataAnswers};
 use super::words::host;
 
@@ -76,13 +77,17 @@ impl Http {
     /// `plain_hosts` lists hosts in the format of `AUTHKEYSD_PLAIN_HTTP`: separated by commas,
     /// without ports.
     pub fn new(plain_hosts: &str) -> Self {
-        let plain_hosts = plain_hosts
-            .split(',')
-            .map(|host| host.trim().to_ascii_lowercase());
+        let mut hosts = Vec::new();
+        for host in plain_hosts.split(',') {
+            let host = host.trim();
+            if !host.is_empty() {
+                hosts.push(host.to_ascii_lowercase());
+            }
+        }
         Self(Arc::new(ByScheme {
             clients: Mutex::default(),
             bundle: Mutex::default(),
-            plain_hosts: plain_hosts.filter(|host| !host.is_empty()).collect(),
+            plain_hosts: hosts,
             refused: Mutex::default(),
         }))
     }
@@ -95,16 +100,12 @@ impl Http {
     /// From the first https request on, trusts the certificates in this file instead of the
     /// system's.
     pub fn trust(&self, bundle: Option<PathBuf>) {
-        *self.0.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle;
+        *locked(&self.0.bundle) = bundle;
     }
 
     /// Why the metadata service's last answer was refused.
     pub fn refused_metadata(&self) -> Option<BadValue> {
-        self.0
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.0.refused).clone()
     }
 }
 
@@ -118,7 +119,7 @@ impl ByScheme {
     }
 
     fn client(&self, https: bool) -> Result<SharedHttpClient, BadBundle> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = locked(&self.clients);
         if !https {
             return Ok(clients.plain.get_or_insert_with(plain).clone());
         }
@@ -126,14 +127,13 @@ impl ByScheme {
             return Ok(tls.clone());
         }
         // A bundle that cannot be read now may be readable next time, so the failure is not kept.
-        let path = self
-            .bundle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let path = locked(&self.bundle).clone();
         // The SDK's own client would abort the process for a file without certificates.
-        let path = path.or_else(|| Some(PathBuf::from(std::env::var_os("SSL_CERT_FILE")?)));
-        let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
+        let store = match (path, std::env::var_os("SSL_CERT_FILE")) {
+            (Some(path), _) => bundle::trust(&path)?,
+            (None, Some(path)) => bundle::trust(Path::new(&path))?,
+            (None, None) => TrustStore::default(),
+        };
         Ok(clients.tls.insert(tls(store)).clone())
     }
 
@@ -151,23 +151,28 @@ impl ByScheme {
             .map_err(ConnectorError::io)?
             .to_bytes();
         let checked = question.check(answer.headers().get(TTL), &body);
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
-            checked.as_ref().err().cloned();
-        checked.map_err(|bad| ConnectorError::user(bad.into()))?;
-        *answer.body_mut() = SdkBody::from(body);
-        Ok(answer)
+        match checked {
+            Ok(()) => {
+                *locked(&self.refused) = None;
+                *answer.body_mut() = SdkBody::from(body);
+                Ok(answer)
+            }
+            Err(bad) => {
+                *locked(&self.refused) = Some(bad.clone());
+                Err(ConnectorError::user(bad.into()))
+            }
+        }
     }
 
     /// TLS decrypts in the connection's own buffer, where an answer stays until the next one
     /// overwrites it. Dropping the client drops its connections; those in use are dropped once they
     /// have been read.
     fn look_for_private_key(&self, piece: &[u8]) {
-        if piece
-            .split(|b| *b == b'P')
-            .skip(1)
-            .any(|rest| PRIVATE.iter().any(|mark| rest.starts_with(mark)))
-        {
-            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = SdkClients::default();
+        for rest in piece.split(|b| *b == b'P').skip(1) {
+            if PRIVATE.iter().any(|mark| rest.starts_with(mark)) {
+                *locked(&self.clients) = SdkClients::default();
+                return;
+            }
         }
     }
 }
@@ -197,17 +202,11 @@ struct Choice {
 
 impl HttpConnector for Choice {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let refused =
-            |fault: BoxError| HttpConnectorFuture::ready(Err(ConnectorError::user(fault)));
         let https = request.uri().starts_with("https:");
         let host = host(request.uri());
         if !https && !self.clients.may_be_plain(host) {
-            return refused(
-                PlainHttp {
-                    host: host.to_owned(),
-                }
-                .into(),
-            );
+            let host = host.to_owned();
+            return refused(PlainHttp { host }.into());
         }
         let client = match self.clients.client(https) {
             Ok(client) => client,
@@ -219,17 +218,7 @@ impl HttpConnector for Choice {
             .call(request);
         let clients = Arc::clone(&self.clients);
         HttpConnectorFuture::new(async move {
-            // The SDK collects errors and JSON in memory, whatever their size.
-            let bounded = |body: SdkBody| {
-                let clients = Arc::clone(&clients);
-                SdkBody::from_body_1_x(Limited::new(body, MAX_BODY).map_frame(move |frame| {
-                    if let Some(piece) = frame.data_ref() {
-                        clients.look_for_private_key(piece);
-                    }
-                    frame
-                }))
-            };
-            let answer = answer.await?.map(bounded);
+            let answer = answer.await?.map(|body| bounded(body, &clients));
             match question {
                 Some(question) if answer.status().is_success() => {
                     clients.checked(question, answer).await
@@ -240,16 +229,36 @@ impl HttpConnector for Choice {
     }
 }
 
+/// A request that is not sent.
+fn refused(fault: BoxError) -> HttpConnectorFuture {
+    HttpConnectorFuture::ready(Err(ConnectorError::user(fault)))
+}
+
+/// The body up to a limit, watched for private keys: the SDK collects errors and JSON in memory,
+/// whatever their size.
+fn bounded(body: SdkBody, clients: &Arc<ByScheme>) -> SdkBody {
+    let clients = Arc::clone(clients);
+    SdkBody::from_body_1_x(Limited::new(body, MAX_BODY).map_frame(move |frame| {
+        if let Some(piece) = frame.data_ref() {
+            clients.look_for_private_key(piece);
+        }
+        frame
+    }))
+}
+
 /// Which metadata is requested, if the SDK builds its next request from the answer, or if anybody
 /// could have written the answer.
 fn question(request: &HttpRequest) -> Option<MetadataAnswers> {
-    let asks = |header| request.headers().get(header).is_some();
+    if request.headers().contains_key(TTL) {
+        return Some(MetadataAnswers::Token);
+    }
+    if !request.headers().contains_key(TOKEN) {
+        return None;
+    }
     let path = request.uri().split(['?', '#']).next().unwrap_or_default();
-    if asks(TTL) {
-        Some(MetadataAnswers::Token)
-    } else if asks(TOKEN) && path.ends_with("/iam/security-credentials/") {
+    if path.ends_with("/iam/security-credentials/") {
         Some(MetadataAnswers::Role)
-    } else if asks(TOKEN) && path.contains("/meta-data/tags/instance") {
+    } else if path.contains("/meta-data/tags/instance") {
         Some(MetadataAnswers::Tag)
     } else {
         None

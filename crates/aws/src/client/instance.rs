@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -135,13 +134,19 @@ fn read(document: &str) -> Result<Instance, NoInstance> {
 
 /// Whether the machine or the environment indicates that there must be a metadata service.
 pub(super) fn somewhere() -> bool {
-    let named = |(path, start): (&str, &str)| {
+    if std::env::var_os(ENDPOINT).is_some() {
+        return true;
+    }
+    for (path, start) in HINTS {
         let mut found = Vec::new();
-        let read =
-            File::open(Path::new(path)).and_then(|file| file.take(256).read_to_end(&mut found));
-        read.is_ok() && found.starts_with(start.as_bytes())
-    };
-    std::env::var_os(ENDPOINT).is_some() || HINTS.into_iter().any(named)
+        if let Ok(file) = File::open(path)
+            && file.take(256).read_to_end(&mut found).is_ok()
+            && found.starts_with(start.as_bytes())
+        {
+            return true;
+        }
+    }
+    false
 }
 
 fn classed(error: &ImdsError, must_be: bool) -> NoInstance {

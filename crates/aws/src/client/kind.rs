@@ -35,11 +35,11 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), class: Class) -> Option<
 }
 
 fn is_clock(answer: &ErrorAnswer<'_>) -> bool {
-    let says = |part| answer.message.contains(part);
+    let message = answer.message;
     match answer.code {
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => true,
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
-            says("Signature expired") || says("Signature not yet current")
+            message.contains("Signature expired") || message.contains("Signature not yet current")
         }
         _ => false,
     }

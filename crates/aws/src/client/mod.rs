@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_secretsmanager::primitives::Blob;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use base64::Engine as _;
@@ -111,21 +112,13 @@ impl Aws {
     /// metadata service may not be ready yet.
     pub async fn config(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
         let key = region.map(str::to_owned);
-        let kept = self
-            .configs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
+        let kept = locked(&self.configs).get(&key).cloned();
         if let Some(config) = kept {
             return Ok(config);
         }
         let config = self.load(region).await?;
         if config.region().is_some() {
-            self.configs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(key, config.clone());
+            locked(&self.configs).insert(key, config.clone());
         }
         Ok(config)
     }
@@ -190,11 +183,13 @@ impl Aws {
 
     /// Drops what was loaded, including credentials: the next call reads the environment again.
     pub fn forget(&self) {
-        self.configs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        locked(&self.configs).clear();
     }
+}
+
+/// Locks a mutex, even if another thread panicked while it held it.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The settings of single services, without empty values: a client panics on an empty endpoint.
@@ -229,25 +224,35 @@ pub(crate) fn checksum(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Sha256::digest(bytes))
 }
 
+/// The value of a secret's version, which Secrets Manager returns as text or as bytes.
+pub(crate) fn secret_value(text: Option<String>, bytes: Option<Blob>) -> Option<Vec<u8>> {
+    match text {
+        Some(text) => Some(text.into_bytes()),
+        None => bytes.map(Blob::into_inner),
+    }
+}
+
 /// The endpoint that the environment or the profile sets for a service (`S3`:
 /// `AWS_ENDPOINT_URL_S3`, then `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
 pub fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
-    setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url")
-        .or_else(|| config.endpoint_url().map(str::to_owned))
+    match setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url") {
+        Some(own) => Some(own),
+        None => config.endpoint_url().map(str::to_owned),
+    }
 }
 
 /// The same endpoint for messages; by default the service in its region. Without a configuration if
 /// none has been loaded yet.
 pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str) -> String {
-    let region = config.and_then(SdkConfig::region);
-    match (
-        config.and_then(|config| endpoint(config, service_id)),
-        region,
-    ) {
-        (Some(endpoint), _) => endpoint,
-        (None, Some(region)) => format!("{name} in {region}"),
-        (None, None) => format!("{name} (or the metadata service)"),
+    if let Some(config) = config {
+        if let Some(endpoint) = endpoint(config, service_id) {
+            return endpoint;
+        }
+        if let Some(region) = config.region() {
+            return format!("{name} in {region}");
+        }
     }
+    format!("{name} (or the metadata service)")
 }
 
 /// A setting of the environment or the profile, for one service or for all.

@@ -13,7 +13,7 @@ use super::credentials::Unobtainable;
 use super::http::PlainHttp;
 use super::values::BadValue;
 use super::verdict::of_credentials;
-use super::words::{chain, find, links, words};
+use super::words::{chain, find, lines, links, words};
 use authkeys_core::origin::failure::Class;
 
 /// The remedy when nothing more is known.
@@ -138,8 +138,7 @@ fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static
         if let Some(found) = of_credentials(code) {
             return Some(found);
         }
-        let says = |part| text.contains(part);
-        if says("feature") && says("enabled") {
+        if text.contains("feature") && text.contains("enabled") {
             return Some((Class::Invalid, ANOTHER_WAY));
         }
         let useless = [
@@ -150,11 +149,14 @@ fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static
             "invalid JSON",
             "missing field",
         ];
-        let useless = useless.into_iter().any(says);
-        if (says("Login token") && useless) || says("/login/cache/") || says("eauthenticate") {
+        let useless = useless.iter().any(|part| text.contains(part));
+        if text.contains("Login token") && useless
+            || text.contains("/login/cache/")
+            || text.contains("eauthenticate")
+        {
             return Some((Class::Denied, "sign in again: aws login"));
         }
-        if says("SSO") && useless {
+        if text.contains("SSO") && useless {
             return Some((Class::Denied, "sign in again: aws sso login"));
         }
     }
@@ -167,10 +169,7 @@ fn remedy(error: &(dyn Error + 'static)) -> &'static str {
         Some(_) => return BROKEN_TLS,
         None => {}
     }
-    let text = links(error)
-        .map(|link| format!("{link}\n"))
-        .collect::<String>()
-        .to_lowercase();
+    let text = lines(error).to_lowercase();
     let kind = find::<io::Error>(error).map(io::Error::kind);
     if text.contains("dns error") {
         "its name has no address here: check the region and the endpoint, the node's DNS \

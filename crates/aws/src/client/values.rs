@@ -353,15 +353,14 @@ impl MetadataAnswers {
             Self::Role => "name of the instance's role",
             Self::Tag => return Ok(()),
         };
-        let bad = |fault| Err(BadValue::metadata(what, fault));
         let Ok(text) = std::str::from_utf8(body) else {
-            return bad("is not UTF-8");
+            return Err(BadValue::metadata(what, "is not UTF-8"));
         };
         if text.is_empty() {
-            return bad("is empty");
+            return Err(BadValue::metadata(what, "is empty"));
         }
         if let Some(fault) = fault(text, ValueForm::Word) {
-            return bad(fault);
+            return Err(BadValue::metadata(what, fault));
         }
         match self {
             Self::Token if ttl.is_some_and(|ttl| !is_lifetime(ttl)) => Err(BadValue::metadata(
@@ -369,7 +368,7 @@ impl MetadataAnswers {
                 "is not a number from 1 to 21600",
             )),
             Self::Role if text.len() > MAX_ROLE || !text.bytes().all(in_role) => {
-                bad("is not the name of a role")
+                Err(BadValue::metadata(what, "is not the name of a role"))
             }
             Self::Token | Self::Role | Self::Tag => Ok(()),
         }

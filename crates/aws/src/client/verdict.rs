@@ -8,17 +8,16 @@ use authkeys_core::origin::failure::Class;
 
 /// The class and the remedy.
 pub(super) fn verdict(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) {
-    let known = |class, remedy: &str| (class, remedy.to_owned());
     if let Some(found) = of_kms(call, answer) {
         return found;
     }
-    let says = |part| answer.message.contains(part);
+    let message = answer.message;
     match answer.code {
-        "ResourceNotFoundException" if says("secret value") => known(
+        "ResourceNotFoundException" if message.contains("secret value") => (
             Class::Missing,
-            "the secret has no value yet: put one; the keys in force stay",
+            "the secret has no value yet: put one; the keys in force stay".to_owned(),
         ),
-        "InvalidRequestException" if says("delet") => (
+        "InvalidRequestException" if message.contains("delet") => (
             Class::Missing,
             format!(
                 "the secret is scheduled for deletion: restore it (aws secretsmanager \
@@ -26,9 +25,9 @@ pub(super) fn verdict(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) 
                 named(call)
             ),
         ),
-        "InvalidParameterException" | "InvalidRequestException" if says("replica") => known(
+        "InvalidParameterException" | "InvalidRequestException" if message.contains("replica") => (
             Class::Invalid,
-            "this is a replica of the secret: publish in the secret's primary region",
+            "this is a replica of the secret: publish in the secret's primary region".to_owned(),
         ),
         "SignatureDoesNotMatch" | "InvalidSignatureException" if skewed(answer).is_some() => {
             (Class::Transient, skew(skewed(answer)))
@@ -37,11 +36,9 @@ pub(super) fn verdict(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) 
         code => match CODES.iter().find(|(codes, ..)| codes.contains(&code)) {
             Some((_, class, remedy)) => (*class, worded(*remedy, call, answer)),
             None if code.contains("Throttl") || code.starts_with("TooManyRequests") => {
-                known(Class::Transient, LATER)
+                (Class::Transient, LATER.to_owned())
             }
-            None if code.starts_with("AccessDenied") => {
-                (Class::Denied, allow(call, answer.message))
-            }
+            None if code.starts_with("AccessDenied") => (Class::Denied, allow(call, message)),
             None => of_status(call, answer),
         },
     }
@@ -121,12 +118,8 @@ fn allow(call: &Call, message: &str) -> String {
 fn explicit_deny(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("explicit deny")?;
     let policy = rest.strip_prefix(" in ").unwrap_or_default();
-    let in_words = |c: char| c.is_ascii_alphabetic() || c == ' ' || c == '-';
-    let policy = policy
-        .split(|c| !in_words(c))
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let mut phrases = policy.split(|c: char| !(c.is_ascii_alphabetic() || c == ' ' || c == '-'));
+    let policy = phrases.next().unwrap_or_default().trim();
     Some(if policy.is_empty() || policy.len() > 60 {
         "a policy"
     } else {
@@ -156,27 +149,30 @@ fn of_kms(call: &Call, answer: &ErrorAnswer<'_>) -> Option<(Class, String)> {
     Some((Class::Denied, mend_key(call, answer)))
 }
 
+/// Whether an answer's message or code contains this text.
+fn has(answer: &ErrorAnswer<'_>, part: &str) -> bool {
+    answer.message.contains(part) || answer.code.contains(part)
+}
+
 fn mend_key(call: &Call, answer: &ErrorAnswer<'_>) -> String {
-    let code = answer.code;
     let message = answer.message;
-    let says = |part: &str| message.contains(part) || code.contains(part);
     let key = kms_key(call, message);
     let action = kms_action(call, message);
     let everywhere = "in the key's own policy and in the role's";
-    if says("pending deletion") || says("PendingDeletion") {
+    if has(answer, "pending deletion") || has(answer, "PendingDeletion") {
         let id = key.strip_prefix("the KMS key ").unwrap_or("KEY");
         format!(
             "{key} is to be deleted: cancel that (aws kms cancel-key-deletion --key-id {id}) and \
              enable it, or publish again under another one"
         )
-    } else if says("disabled") || says("Disabled") {
+    } else if has(answer, "disabled") || has(answer, "Disabled") {
         format!("enable {key}, or publish again under another one")
     } else if let Some(policy) = explicit_deny(message) {
         format!(
             "an explicit deny in {policy} forbids {action} on {key}, and no permission outweighs \
              it: change that policy"
         )
-    } else if code.starts_with("AccessDenied") || says("AccessDenied") || says("not authorized") {
+    } else if has(answer, "AccessDenied") || has(answer, "not authorized") {
         format!("allow {action} on {key}, {everywhere}")
     } else {
         format!(
@@ -208,11 +204,11 @@ fn kms_action<'a>(call: &'a Call, message: &'a str) -> &'a str {
 
 /// The key, by the ARN in the service's message unless that was cut off; otherwise how to find it.
 fn kms_key(call: &Call, message: &str) -> String {
-    let in_arn = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
-    let arn = message
-        .split(|c| !in_arn(c))
-        .find(|word| word.starts_with("arn:") && word.contains(":kms:"));
-    if let Some(arn) = arn.filter(|arn| arn.len() <= WORDS) {
+    let mut parts = message.split(|c: char| !(c.is_ascii_alphanumeric() || ":/_-".contains(c)));
+    let arn = parts.find(|part| part.starts_with("arn:") && part.contains(":kms:"));
+    if let Some(arn) = arn
+        && arn.len() <= WORDS
+    {
         return format!("the KMS key {}", arn.trim_end_matches(':'));
     }
     let thing = call.thing();
@@ -232,28 +228,30 @@ fn kms_key(call: &Call, message: &str) -> String {
 /// The options by which the AWS CLI names the resource of the call, for a command that can be
 /// copied. A name with characters that a shell may interpret is left for people to fill in.
 fn named(call: &Call) -> String {
-    let plain = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"/_.+=@:-".contains(&b))
-    };
     let place = call.source.split('?').next().unwrap_or_default();
     match call.thing() {
-        "secret" => match place.strip_prefix("secretsmanager:").filter(|id| plain(id)) {
-            Some(id) => format!("--secret-id {id}"),
-            None => "--secret-id NAME".to_owned(),
+        "secret" => match place.strip_prefix("secretsmanager:") {
+            Some(id) if is_plain(id) => format!("--secret-id {id}"),
+            _ => "--secret-id NAME".to_owned(),
         },
-        "object" => {
-            let object = call
-                .resource
-                .split_once(":::")
-                .and_then(|(_, object)| object.split_once('/'));
-            let (bucket, key) = object
-                .filter(|(_, key)| plain(key))
-                .unwrap_or(("BUCKET", "KEY"));
-            format!("--bucket {bucket} --key {key}")
-        }
+        "object" => match bucket_and_key(&call.resource) {
+            Some((bucket, key)) if is_plain(key) => format!("--bucket {bucket} --key {key}"),
+            _ => "--bucket BUCKET --key KEY".to_owned(),
+        },
         _ => String::new(),
     }
+}
+
+/// Whether no shell interprets any of these characters.
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/_.+=@:-".contains(&b))
+}
+
+/// The bucket and the key in an object's ARN.
+fn bucket_and_key(arn: &str) -> Option<(&str, &str)> {
+    let (_, object) = arn.split_once(":::")?;
+    object.split_once('/')
 }
 
 fn elsewhere(answer: &ErrorAnswer<'_>) -> String {
@@ -286,16 +284,13 @@ fn skew(clocks: Option<(&str, &str)>) -> String {
                 systemd-timesyncd)"
             .to_owned();
     };
-    let offset = instant(server)
-        .zip(instant(ours))
-        .map(|(server, ours)| server.duration_since(ours).as_secs());
-    let by = match offset {
-        Some(seconds) => format!(
-            "{} s {}",
-            seconds.abs(),
-            if seconds < 0 { "ahead" } else { "behind" }
-        ),
-        None => format!("{} here, {} there", words(ours), words(server)),
+    let by = match (instant(server), instant(ours)) {
+        (Some(server), Some(ours)) => {
+            let seconds = server.duration_since(ours).as_secs();
+            let side = if seconds < 0 { "ahead" } else { "behind" };
+            format!("{} s {side}", seconds.abs())
+        }
+        _ => format!("{} here, {} there", words(ours), words(server)),
     };
     format!(
         "this node's clock is wrong ({by}): start or repair its time service (chronyd, \

@@ -74,6 +74,15 @@ pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     links(error).find_map(|link| link.downcast_ref())
 }
 
+/// The causes, each on a line of its own.
+pub(super) fn lines(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for link in links(error) {
+        text.push_str(&format!("{link}\n"));
+    }
+    text
+}
+
 /// The chain of causes in one line, without causes that an outer error already includes.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::answer::{Ec2Refusal, refusal};
 use super::{DESCRIBE, Permitted};
-use crate::client::fault::{Call, ErrorAnswer};
+use crate::client::fault::{Call, ErrorAnswer, header};
 use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
@@ -26,9 +26,8 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
         message,
         request_id,
     } = read(error).unwrap_or_default();
-    let header = |name| response.headers().get(name).unwrap_or_default();
     let id = if request_id.is_empty() {
-        header("x-amzn-requestid")
+        header(response, "x-amzn-requestid")
     } else {
         &request_id
     };

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::MAKE_ONE;
-use crate::client::fault::{Call, ErrorAnswer};
+use crate::client::fault::{Call, ErrorAnswer, header};
 use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
@@ -25,9 +25,8 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let body = response.body().bytes().unwrap_or_default();
     // A proxy's web page has no fields of an error.
     let mut refusal: KmsRefusal = serde_json::from_slice(body).unwrap_or_default();
-    let header = |name| response.headers().get(name).unwrap_or_default();
     if refusal.code.is_empty() {
-        header("x-amzn-errortype").clone_into(&mut refusal.code);
+        header(response, "x-amzn-errortype").clone_into(&mut refusal.code);
     }
     // The code is `com.amazonaws.kms#NotFoundException` or, in a header,
     // `NotFoundException:http://...`.
@@ -37,7 +36,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
         status: response.status().as_u16(),
         code,
         message: &refusal.message,
-        request_id: header("x-amzn-requestid"),
+        request_id: header(response, "x-amzn-requestid"),
         ..ErrorAnswer::default()
     };
     let mut failed = call.answered(&answer);

@@ -73,7 +73,8 @@ impl KmsSigner {
 
     /// The public half, by GetPublicKey.
     pub async fn public_key(&self) -> Result<KeyBlob, FetchError> {
-        self.public_half().await.map(|half| half.key)
+        let half = self.public_half().await?;
+        Ok(half.key)
     }
 
     /// The payload followed by its signature, as `ssh-keygen -Y sign` and `cat` would write it. The
@@ -88,12 +89,7 @@ impl KmsSigner {
         });
         let call = self.call("KMS Sign", "kms:Sign");
         let answer: SignAnswer = self.ask(&call, "TrentService.Sign", &body).await?;
-        let armored = BASE64_STANDARD
-            .decode(&answer.signature)
-            .ok()
-            .and_then(|signature| armored_signature(&half.key, &signature))
-            .filter(|armored| signed_by(payload, armored).is_ok_and(|key| key == half.key));
-        match armored {
+        match checked(&half.key, payload, &answer.signature) {
             Some(armored) => Ok([payload, &armored].concat()),
             None => Err(call.failed(
                 Class::Invalid,
@@ -108,21 +104,22 @@ impl KmsSigner {
         let body = json!({ "KeyId": self.key.id() });
         let answer: GetPublicKeyAnswer =
             self.ask(&call, "TrentService.GetPublicKey", &body).await?;
-        let unfit = |what: String| {
-            let remedy = format!("the usage and type of a key in KMS never change: {MAKE_ONE}");
-            call.failed(Class::Invalid, &what, remedy)
-        };
         if !answer.usage.is_empty() && answer.usage != "SIGN_VERIFY" {
             let usage = crate::client::fault::words(&answer.usage);
-            return Err(unfit(format!(
-                "says that the key is for {usage}, not for signing"
-            )));
+            let what = format!("says that the key is for {usage}, not for signing");
+            return Err(unfit(&call, &what));
         }
         let der = BASE64_STANDARD.decode(&answer.key).unwrap_or_default();
-        let key = key_of_spki(&der)
-            .map_err(|fault| unfit(format!("returned a key that cannot sign: {fault}")))?;
-        let algorithm = Algorithm::of(&key)
-            .ok_or_else(|| unfit("returned a key that cannot sign".to_owned()))?;
+        let key = match key_of_spki(&der) {
+            Ok(key) => key,
+            Err(fault) => {
+                let what = format!("returned a key that cannot sign: {fault}");
+                return Err(unfit(&call, &what));
+            }
+        };
+        let Some(algorithm) = Algorithm::of(&key) else {
+            return Err(unfit(&call, "returned a key that cannot sign"));
+        };
         Ok(PublicHalf {
             key,
             algorithm,
@@ -154,35 +151,57 @@ impl KmsSigner {
         body: &Value,
     ) -> Result<T, FetchError> {
         let limits = &self.aws.limits;
-        let region = self.key.region();
-        let attempt = async || {
+        let answer = retry(&limits.retry, &RandomJitter, call, async || {
             let body = Body {
                 content_type: "application/x-amz-json-1.1",
                 target: Some(target),
                 text: body.to_string(),
             };
-            let text = match request::send(&self.aws, region, &KMS, call, body).await? {
-                Ok(text) => text,
-                Err(error) => {
-                    let placed = request::placed(&self.aws, region, &KMS, call).await;
-                    return Err(fault::classed(&placed, &error));
-                }
-            };
-            serde_json::from_str(&text).map_err(|_| {
-                call.failed(
-                    Class::Transient,
-                    "sent something that is not an answer of KMS",
-                    "if it lasts, check the endpoint and the proxy",
-                )
-            })
-        };
-        let answer = retry(&limits.retry, &RandomJitter, call, async || {
-            call.within(limits.attempt, attempt()).await
+            call.within(limits.attempt, self.attempt(call, body)).await
         });
         let mut answer = answer.await;
         if let Err(failure) = &mut answer {
             self.aws.explain(failure).await;
         }
         answer
+    }
+
+    async fn attempt<T: for<'de> Deserialize<'de>>(
+        &self,
+        call: &Call,
+        body: Body,
+    ) -> Result<T, FetchError> {
+        let region = self.key.region();
+        let text = match request::send(&self.aws, region, &KMS, call, body).await? {
+            Ok(text) => text,
+            Err(error) => {
+                let placed = request::placed(&self.aws, region, &KMS, call).await;
+                return Err(fault::classed(&placed, &error));
+            }
+        };
+        match serde_json::from_str(&text) {
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(call.failed(
+                Class::Transient,
+                "sent something that is not an answer of KMS",
+                "if it lasts, check the endpoint and the proxy",
+            )),
+        }
+    }
+}
+
+/// A key that cannot sign.
+fn unfit(call: &Call, what: &str) -> FetchError {
+    let remedy = format!("the usage and type of a key in KMS never change: {MAKE_ONE}");
+    call.failed(Class::Invalid, what, remedy)
+}
+
+/// The signature as OpenSSH writes it, if it is one of the payload by this key.
+fn checked(key: &KeyBlob, payload: &[u8], signature: &str) -> Option<Vec<u8>> {
+    let signature = BASE64_STANDARD.decode(signature).ok()?;
+    let armored = armored_signature(key, &signature)?;
+    match signed_by(payload, &armored) {
+        Ok(signer) if signer == *key => Some(armored),
+        _ => None,
     }
 }

@@ -36,7 +36,9 @@ pub(crate) struct Body {
 impl Body {
     fn headers(&self) -> Vec<(&'static str, &'static str)> {
         let mut headers = vec![("content-type", self.content_type)];
-        headers.extend(self.target.map(|target| ("x-amz-target", target)));
+        if let Some(target) = self.target {
+            headers.push(("x-amz-target", target));
+        }
         headers
     }
 }
@@ -58,18 +60,23 @@ pub(crate) async fn send(
             "set AWS_REGION; on EC2 the metadata service tells it",
         ));
     };
-    let unfit = |why: String| {
-        let remedy = format!("correct the region, or AWS_ENDPOINT_URL_{}", service.id);
-        call.failed(Class::Invalid, &format!("was not made: {why}"), remedy)
+    let endpoint = match wire::address(&config, service, &region) {
+        Ok(endpoint) => endpoint,
+        Err(why) => return Err(not_made(call, service, &why)),
     };
-    let endpoint = wire::address(&config, service, &region).map_err(unfit)?;
     let credentials = match wire::credentials(&config).await {
         Ok(credentials) => credentials,
         Err(error) => return Ok(Err(error)),
     };
-    let request =
-        wire::signed(&config, service, &endpoint, &region, credentials, body).map_err(unfit)?;
-    Ok(wire::send(&config, service, &endpoint, request).await)
+    match wire::signed(&config, service, &endpoint, &region, credentials, body) {
+        Ok(request) => Ok(wire::send(&config, service, &endpoint, request).await),
+        Err(fault) => Err(not_made(call, service, &fault.to_string())),
+    }
+}
+
+fn not_made(call: &Call, service: &AwsService, why: &str) -> FetchError {
+    let remedy = format!("correct the region, or AWS_ENDPOINT_URL_{}", service.id);
+    call.failed(Class::Invalid, &format!("was not made: {why}"), remedy)
 }
 
 /// The call, with the endpoint that it goes to.

@@ -7,6 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::body::SdkBody;
@@ -53,7 +54,7 @@ pub(super) fn signed(
     region: &str,
     credentials: Credentials,
     body: Body,
-) -> Result<HttpRequest, String> {
+) -> Result<HttpRequest, BoxError> {
     let identity = credentials.into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
@@ -61,8 +62,7 @@ pub(super) fn signed(
         .name(service.name)
         .time(config.time_source().unwrap_or_default().now())
         .settings(SigningSettings::default())
-        .build()
-        .map_err(|fault| fault.to_string())?;
+        .build()?;
     let address = format!("{endpoint}/");
     let own_headers = body.headers();
     let signable = SignableRequest::new(
@@ -70,26 +70,20 @@ pub(super) fn signed(
         &address,
         own_headers.iter().copied(),
         SignableBody::Bytes(body.text.as_bytes()),
-    )
-    .map_err(|fault| fault.to_string())?;
-    let (instructions, _signature) = sign(signable, &parameters.into())
-        .map_err(|fault| fault.to_string())?
-        .into_parts();
+    )?;
+    let (instructions, _signature) = sign(signable, &parameters.into())?.into_parts();
 
     let mut request = HttpRequest::new(SdkBody::from(body.text));
-    request
-        .set_method("POST")
-        .map_err(|fault| fault.to_string())?;
+    request.set_method("POST")?;
     // The operation prepends its endpoint.
-    request.set_uri("/").map_err(|fault| fault.to_string())?;
+    request.set_uri("/")?;
     for (name, value) in own_headers {
         request.headers_mut().insert(name, value);
     }
     for (name, value) in instructions.headers() {
         request
             .headers_mut()
-            .try_insert(name.to_owned(), value.to_owned())
-            .map_err(|fault| fault.to_string())?;
+            .try_insert(name.to_owned(), value.to_owned())?;
     }
     Ok(request)
 }

@@ -51,17 +51,15 @@ pub(crate) async fn page(
     wanted: ListRequest<'_>,
     next: Option<&str>,
 ) -> Result<Listing, FetchError> {
-    let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     // With escaped names, no name can break the XML of the answer.
-    let mut query = format!(
-        "?encoding-type=url&list-type=2&prefix={}",
-        escaped(wanted.prefix)
-    );
+    let prefix = utf8_percent_encode(wanted.prefix, NON_ALPHANUMERIC);
+    let mut query = format!("?encoding-type=url&list-type=2&prefix={prefix}");
     if !wanted.is_deep {
         query.push_str("&delimiter=%2F");
     }
     if let Some(next) = next {
-        query.push_str(&format!("&continuation-token={}", escaped(next)));
+        let next = utf8_percent_encode(next, NON_ALPHANUMERIC);
+        query.push_str(&format!("&continuation-token={next}"));
     }
     let request = client.get_object().bucket(wanted.bucket).key(KEY);
     let request = request.customize().mutate_request(move |request| {

@@ -48,20 +48,15 @@ impl S3 {
         object: &Object<'_>,
         known: Option<&Version>,
     ) -> Result<Fetched, FetchError> {
-        let config = aws
-            .config(object.url.region())
-            .await
-            .map_err(|bad| object.call(None).unfit(&bad))?;
+        let config = match aws.config(object.url.region()).await {
+            Ok(config) => config,
+            Err(bad) => return Err(object.call(None).unfit(&bad)),
+        };
         let call = object.call(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&call));
         }
-        // A token that is not valid in a header did not come from S3; the object is then fetched
-        // unconditionally.
-        let fit = |token: &String| {
-            !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
-        };
-        let condition = known.map(|known| known.token.clone()).filter(fit);
+        let condition = known.and_then(condition);
         let conditional = condition.is_some();
         let answer = self
             .clients
@@ -80,16 +75,23 @@ impl S3 {
                 Ok(Fetched::document(bytes, version))
             }
             // The SDK treats every status except 2xx as an error.
-            Err(error)
-                if conditional
-                    && error
-                        .raw_response()
-                        .is_some_and(|raw| raw.status().as_u16() == 304) =>
-            {
-                Ok(Fetched::Unchanged)
-            }
-            Err(error) => Err(call.classed(&error)),
+            Err(error) => match error.raw_response() {
+                Some(raw) if conditional && raw.status().as_u16() == 304 => Ok(Fetched::Unchanged),
+                _ => Err(call.classed(&error)),
+            },
         }
+    }
+}
+
+/// The ETag of the version that is known. A token that is not valid in a header did not come from
+/// S3; the object is then fetched unconditionally.
+fn condition(known: &Version) -> Option<String> {
+    let token = &known.token;
+    let is_valid = token.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if is_valid && !token.is_empty() {
+        Some(token.clone())
+    } else {
+        None
     }
 }
 
@@ -118,10 +120,13 @@ pub(super) async fn body(
     mut answer: GetObjectOutput,
     most: usize,
 ) -> Result<Vec<u8>, FetchError> {
-    let announced = answer
-        .content_length
-        .and_then(|length| usize::try_from(length).ok());
-    if announced.is_some_and(|length| length > most) {
+    let announced = match answer.content_length.map(usize::try_from) {
+        Some(Ok(length)) => Some(length),
+        _ => None,
+    };
+    if let Some(length) = announced
+        && length > most
+    {
         return Err(call.too_large());
     }
     if answer.content_range.is_some() {
@@ -141,12 +146,10 @@ pub(super) async fn body(
         }
         bytes.extend_from_slice(&piece);
     }
-    if announced.is_some_and(|length| length != bytes.len()) {
-        return Err(call.cut_off(&format!(
-            "{} bytes of {}",
-            bytes.len(),
-            announced.unwrap_or_default()
-        )));
+    if let Some(length) = announced
+        && length != bytes.len()
+    {
+        return Err(call.cut_off(&format!("{} bytes of {length}", bytes.len())));
     }
     Ok(bytes)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
+use aws_smithy_types::DateTime;
 use aws_types::SdkConfig;
 use jiff::{Timestamp, Unit};
 use zeroize::Zeroizing;
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::client::clients::Clients;
 use crate::client::fault::{Call, no_region, words};
 use crate::client::region::secret_arn;
-use crate::client::{Aws, service_endpoint};
+use crate::client::{Aws, secret_value, service_endpoint};
 use authkeys_core::origin::stages::{Read, together};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, Part, SourceUrl, Stage, Version, Versions};
@@ -116,20 +117,8 @@ fn taken(
     answer: GetSecretValueOutput,
     stage: Stage,
 ) -> Result<Option<Read>, FetchError> {
-    // The date is a floating point number: digits after the milliseconds are noise.
-    let created = answer.created_date.and_then(|date| {
-        let nanos = i32::try_from(date.subsec_nanos()).ok()?;
-        Timestamp::new(date.secs(), nanos)
-            .ok()?
-            .round(Unit::Millisecond)
-            .ok()
-    });
-    let text = answer.secret_string.map(String::into_bytes);
-    let value = text.or_else(|| {
-        answer
-            .secret_binary
-            .map(aws_sdk_secretsmanager::primitives::Blob::into_inner)
-    });
+    let created = answer.created_date.and_then(to_milliseconds);
+    let value = secret_value(answer.secret_string, answer.secret_binary);
     // From here on it is wiped when dropped.
     let bytes = Zeroizing::new(value.unwrap_or_default());
     if bytes.is_empty() && stage != Stage::Current {
@@ -138,21 +127,20 @@ fn taken(
     if bytes.len() > MAX_DOCUMENT {
         return Err(call.too_large());
     }
-    let Some(id) = answer.version_id.filter(|id| !id.is_empty()) else {
+    let id = answer.version_id.unwrap_or_default();
+    if id.is_empty() {
         let remedy = format!(
             "is that Secrets Manager? check the endpoint {}",
             call.endpoint
         );
         return Err(call.failed(Class::Invalid, "answered without a VersionId", remedy));
-    };
+    }
     // A version's value never changes, but a secret that is deleted and created again may reuse the
     // id of a version.
-    let token = format!(
-        "{id} {}",
-        created
-            .map(|created| created.to_string())
-            .unwrap_or_default()
-    );
+    let token = match created {
+        Some(created) => format!("{id} {created}"),
+        None => format!("{id} "),
+    };
     // The writer of the secret may choose the id, which is printed to terminals, logs and the
     // service manager.
     let part = Part {
@@ -167,6 +155,13 @@ fn taken(
         part,
         labels: answer.version_stages.unwrap_or_default(),
     }))
+}
+
+/// The date is a floating point number: digits after the milliseconds are noise.
+fn to_milliseconds(date: DateTime) -> Option<Timestamp> {
+    let nanos = i32::try_from(date.subsec_nanos()).ok()?;
+    let exact = Timestamp::new(date.secs(), nanos).ok()?;
+    exact.round(Unit::Millisecond).ok()
 }
 
 impl Secret<'_> {

@@ -3,6 +3,7 @@
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata as _;
+use aws_sdk_ssm::operation::describe_parameters::DescribeParametersOutput;
 use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType};
 use aws_types::SdkConfig;
 use tokio::time::timeout;
@@ -64,14 +65,17 @@ pub(super) async fn write(
     }
     match answer {
         Ok(answer) => {
-            let read = over.map_or(Some(0), |published| {
-                published.version.label.parse::<i64>().ok()
-            });
-            let between = answer.version.saturating_sub(1);
-            let overwrote = (read != Some(between)).then(|| between.to_string());
+            let read = match over {
+                Some(published) => published.version.label.parse::<i64>().ok(),
+                None => Some(0),
+            };
+            let before = answer.version.saturating_sub(1);
             Ok(WrittenVersion {
                 version: answer.version.to_string(),
-                overwrote,
+                overwrote: match read {
+                    Some(read) if read == before => None,
+                    _ => Some(before.to_string()),
+                },
                 warnings: Vec::new(),
             })
         }
@@ -82,10 +86,10 @@ pub(super) async fn write(
 
 /// The name for PutParameter, which accepts no ARN: the name of a hierarchy begins with a slash.
 fn written_name(id: &str) -> &str {
-    let Some((_, name)) = id
-        .strip_prefix("arn:")
-        .and_then(|rest| rest.split_once(":parameter/"))
-    else {
+    let Some(rest) = id.strip_prefix("arn:") else {
+        return id;
+    };
+    let Some((_, name)) = rest.split_once(":parameter/") else {
         return id;
     };
     match name.contains('/') {
@@ -96,8 +100,9 @@ fn written_name(id: &str) -> &str {
 }
 
 fn is_downgrade(code: Option<&str>, message: Option<&str>) -> bool {
-    let says = |part| message.is_some_and(|message| message.contains(part));
-    code == Some("ValidationException") && (says("advanced-parameter tier") || says("downgrade"))
+    let message = message.unwrap_or_default();
+    code == Some("ValidationException")
+        && (message.contains("advanced-parameter tier") || message.contains("downgrade"))
 }
 
 /// The KMS key of a SecureString; `None` if the parameter is not encrypted. Without the key's name,
@@ -116,37 +121,39 @@ async fn key_of(
         client.get_parameter().name(written_name(id)).send(),
     )
     .await?;
-    let theirs = || {
-        get.failed(
-            Class::Invalid,
-            "shows that the ARN is of another account, whose shared parameters can only be read",
-            "publish with credentials of the account that owns it; nothing was written",
-        )
-    };
     let found = match answer {
         Ok(answer) => answer.parameter,
         Err(error) if id.starts_with("arn:") && error.code() == Some("ParameterNotFound") => {
-            return Err(theirs());
+            return Err(of_another_account(&get));
         }
         Err(error) => return Err(get.classed(&error)),
     };
     // An answer without a parameter means that nothing is encrypted there.
     let Some(found) = found else { return Ok(None) };
-    if id.starts_with("arn:") && found.arn().is_some_and(|arn| account(arn) != account(id)) {
-        return Err(theirs());
+    if id.starts_with("arn:")
+        && let Some(arn) = found.arn()
+        && account(arn) != account(id)
+    {
+        return Err(of_another_account(&get));
     }
     if found.r#type != Some(ParameterType::SecureString) {
         return Ok(None);
     }
     let describe = call(target, id, Some(config), "DescribeParameters");
-    let name = found
-        .name
-        .as_deref()
-        .filter(|name| !name.starts_with("arn:"))
-        .unwrap_or(written_name(id));
-    described_key(target, &describe, client, name)
-        .await
-        .map(Some)
+    let name = match found.name() {
+        Some(name) if !name.starts_with("arn:") => name,
+        _ => written_name(id),
+    };
+    let key = described_key(target, &describe, client, name).await?;
+    Ok(Some(key))
+}
+
+fn of_another_account(get: &Call) -> FetchError {
+    get.failed(
+        Class::Invalid,
+        "shows that the ARN is of another account, whose shared parameters can only be read",
+        "publish with credentials of the account that owns it; nothing was written",
+    )
 }
 
 /// The key in the parameter's description. An empty page is not necessarily the last one.
@@ -175,20 +182,14 @@ async fn described_key(
         )
         .await?;
         let page = answer.map_err(|error| describe.classed(&error))?;
-        let found = page
-            .parameters()
-            .iter()
-            .find(|found| found.name().is_none_or(|found| found == name));
-        if let Some(key) = found.and_then(|found| found.key_id()) {
+        if let Some(key) = listed_key(&page, name) {
             return Ok(key.to_owned());
         }
-        match page
-            .next_token
-            .filter(|token| !token.is_empty() && next.as_ref() != Some(token))
-        {
-            None => break,
-            token => next = token,
+        let token = page.next_token.unwrap_or_default();
+        if token.is_empty() || next.as_ref() == Some(&token) {
+            break;
         }
+        next = Some(token);
     }
     Err(describe.failed(
         Class::Invalid,
@@ -197,6 +198,17 @@ async fn described_key(
         "nothing was written; find the key (aws ssm describe-parameters), or publish to a \
          parameter of the type String",
     ))
+}
+
+/// The key of the first parameter with that name, or without a name.
+fn listed_key<'a>(page: &'a DescribeParametersOutput, name: &str) -> Option<&'a str> {
+    for found in page.parameters() {
+        match found.name() {
+            Some(other) if other != name => {}
+            _ => return found.key_id(),
+        }
+    }
+    None
 }
 
 fn account(arn: &str) -> Option<&str> {

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
@@ -15,7 +16,6 @@ use crate::client::region::s3_arn;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{checksum, s3_client, service_endpoint};
 use crate::encryption::encrypted;
-use authkeys_core::origin::FetchError;
 
 /// Writes the object. If the answer is lost, the write is tried again: then the condition fails,
 /// and the caller sees from the published object that the first attempt succeeded.
@@ -40,7 +40,7 @@ pub(super) async fn write(
     let client = s3_client(&config);
     let limits = target.aws().limits;
     let attempts = Cell::new(0_u32);
-    let put = async || {
+    let done = retry(&limits.retry, &RandomJitter, &call, async || {
         attempts.set(attempts.get().saturating_add(1));
         let request = client
             .put_object()
@@ -60,41 +60,38 @@ pub(super) async fn write(
             Some(published) => request.if_match(&published.version.token),
             None => request.if_none_match("*"),
         };
-        let answer = timeout(limits.attempt, request.send())
-            .await
-            .map_err(|_elapsed| call.timed_out(limits.attempt))?;
-        match answer {
-            Ok(answer) => {
-                let id = answer
-                    .version_id
-                    .filter(|id| !id.is_empty() && id != "null");
-                let tag = answer.e_tag.unwrap_or_default();
-                let version = id.unwrap_or_else(|| tag.trim_matches('"').to_owned());
-                Ok(Some(WrittenVersion {
-                    version,
-                    overwrote: None,
-                    warnings: Vec::new(),
-                }))
-            }
-            Err(error) => {
-                let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
-                let code = error.code().unwrap_or_default();
-                // 409: another write was in progress; 404: the object that was read is gone.
-                let lost = matches!(status, 409 | 412) || status == 404 && code == "NoSuchKey";
-                if lost {
-                    Ok(None)
-                } else {
-                    Err(call.classed(&error))
+        match timeout(limits.attempt, request.send()).await {
+            Err(_elapsed) => Err(call.timed_out(limits.attempt)),
+            Ok(Ok(answer)) => Ok(Some(WrittenVersion {
+                version: written_version(&answer),
+                overwrote: None,
+                warnings: Vec::new(),
+            })),
+            Ok(Err(error)) => {
+                let status = error.raw_response().map(|raw| raw.status().as_u16());
+                match (status, error.code()) {
+                    // 409: another write was in progress; 404: the object that was read is gone.
+                    (Some(409 | 412), _) | (Some(404), Some("NoSuchKey")) => Ok(None),
+                    _ => Err(call.classed(&error)),
                 }
             }
         }
-    };
-    let done: Result<Option<WrittenVersion>, FetchError> =
-        retry(&limits.retry, &RandomJitter, &call, put).await;
-    match done? {
+    });
+    match done.await? {
         Some(written) => Ok(written),
         None if attempts.get() > 1 => Err(NotWritten::Unclear),
         None => Err(NotWritten::Lost),
+    }
+}
+
+/// The version's id or, in a bucket without versioning, the ETag.
+fn written_version(answer: &PutObjectOutput) -> String {
+    match answer.version_id() {
+        None | Some("" | "null") => {
+            let tag = answer.e_tag().unwrap_or_default();
+            tag.trim_matches('"').to_owned()
+        }
+        Some(id) => id.to_owned(),
     }
 }
 
@@ -114,25 +111,23 @@ pub(super) async fn deleted(
         .prefix(key)
         .send();
     // A failure means "not known"; the publication does not depend on the answer.
-    let answer = timeout(target.aws().limits.attempt, request)
-        .await
-        .ok()?
-        .ok()?;
-    // Of all keys with this prefix, the key itself comes first, with its newest version first.
-    let last = answer
-        .versions()
-        .iter()
-        .find(|version| version.key() == Some(key));
-    // The object was not deleted: it exists, but these credentials may not read it.
-    if last.is_some_and(|version| version.is_latest() == Some(true)) {
+    let Ok(Ok(answer)) = timeout(target.aws().limits.attempt, request).await else {
         return None;
+    };
+    // Of all keys with this prefix, the key itself comes first, with its newest version first.
+    let mut versions = answer.versions().iter();
+    let mut last = None;
+    if let Some(version) = versions.find(|version| version.key() == Some(key)) {
+        // The object was not deleted: it exists, but these credentials may not read it.
+        if version.is_latest() == Some(true) {
+            return None;
+        }
+        last = version.version_id().map(str::to_owned);
     }
-    let last = last
-        .and_then(|version| version.version_id())
-        .map(str::to_owned);
-    let marked = answer
-        .delete_markers()
-        .iter()
-        .any(|marker| marker.key() == Some(key));
-    (marked || last.is_some()).then_some(last)
+    let mut markers = answer.delete_markers().iter();
+    if last.is_some() || markers.any(|marker| marker.key() == Some(key)) {
+        Some(last)
+    } else {
+        None
+    }
 }

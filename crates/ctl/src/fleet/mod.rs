@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Exit, complain, print, print_json};
+use super::{Exit, complain, failure, print, print_json, started};
 use crate::output::replace;
 use crate::times::moment;
 use authkeys_aws::client::retry::RandomJitter;
@@ -184,10 +184,12 @@ impl Waiting {
 
     /// The start of a window, if `--from` gives a time.
     pub(super) fn begin(&self) -> Option<Timestamp> {
-        self.selection.from.iter().find_map(|from| match from {
-            From::Place(_) => None,
-            From::Time(time) => Some(*time),
-        })
+        for from in &self.selection.from {
+            if let From::Time(time) = from {
+                return Some(*time);
+            }
+        }
+        None
     }
 }
 
@@ -200,10 +202,7 @@ pub(super) async fn nudge(waiting: &Waiting, document: &Document) {
 
 /// Waits until all nodes have a published document.
 pub(super) fn wait_for(waiting: &Waiting, document: &Document) -> Result<Exit, Exit> {
-    let wanted = wanted(document).map_err(|fault| {
-        complain(&fault);
-        Exit::Failed
-    })?;
+    let wanted = wanted(document).map_err(|fault| failure(&fault))?;
     wait(
         &waiting.selection,
         &wanted,
@@ -233,11 +232,14 @@ pub(super) fn next_command(waiting: &Waiting, document: &Document) -> Option<Str
 
 /// A word as a shell reads it: quoted where it has characters that mean something to a shell.
 fn shell_word(word: &str) -> String {
-    let is_plain = |each: char| each.is_ascii_alphanumeric() || "-_.:/=@%+".contains(each);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-_.:/=@%+".contains(character)
 }
 
 /// How nodes report this document.
@@ -253,10 +255,10 @@ fn wanted(document: &Document) -> Result<Wanted, String> {
 
 /// Runs the command.
 pub(super) fn run(options: &FleetOptions) -> Result<Exit, Exit> {
-    options.selection.check(Begins::Nodes).map_err(|fault| {
+    if let Err(fault) = options.selection.check(Begins::Nodes) {
         complain(&format!("{fault}; see `authkeysctl fleet --help`"));
-        Exit::Usage
-    })?;
+        return Err(Exit::Usage);
+    }
     match &options.document {
         Some(wanted) if options.wait => {
             wait(&options.selection, wanted, options.timeout, &options.output)
@@ -311,15 +313,18 @@ fn wait(
     let wanted = document.to_string();
     let mut progress = screen::WaitScreen::new(wanted.clone());
     let mut watcher = Watcher::new(selection);
-    let view = |now| view(selection, Some(document), now);
-    let waited = started(block_on(async {
-        let limit = timeout.unsigned_abs();
-        let watch = &mut watcher;
-        let ended =
-            wait::until_all_have_it(watch, view, clock, limit, &RandomJitter, &mut progress).await;
+    let (ended, scope) = started(block_on(async {
+        let ended = wait::until_all_have_it(
+            &mut watcher,
+            |now| view(selection, Some(document), now),
+            clock,
+            timeout.unsigned_abs(),
+            &RandomJitter,
+            &mut progress,
+        );
+        let ended = ended.await;
         (ended, watcher.scope().await)
     }))?;
-    let (ended, scope) = waited;
     progress.end();
     let (fleet, last_fault) = match ended.map_err(|fault| failed(&fault))? {
         WaitEnd::All(fleet, took) => {
@@ -345,9 +350,10 @@ fn wait(
     })?;
     let all = fleet.rows.len();
     let missing = fleet.rows.len() - fleet.done();
-    let also = last_fault
-        .map(|fault| format!("; and of late the nodes could not be read: {fault}"))
-        .unwrap_or_default();
+    let also = match last_fault {
+        Some(fault) => format!("; and of late the nodes could not be read: {fault}"),
+        None => String::new(),
+    };
     complain(&format!(
         "{} of {} nodes do not have {wanted} after {:#}: {}{also}",
         table::grouped(missing),
@@ -364,13 +370,6 @@ fn view(selection: &Selection, wanted: Option<&Wanted>, at: Timestamp) -> View {
         heartbeat: selection.heartbeat,
         wanted: wanted.cloned(),
     }
-}
-
-fn started<T>(ran: std::io::Result<T>) -> Result<T, Exit> {
-    ran.map_err(|fault| {
-        complain(&format!("cannot start: {fault}"));
-        Exit::Failed
-    })
 }
 
 /// Prints and writes the requested output.
@@ -402,10 +401,15 @@ fn write(file: &Path, fleet: &Fleet) -> bool {
 
 /// The EC2 filters for running instances that match all filters.
 fn running(filters: &[Filter]) -> Vec<ec2::Ec2Filter> {
-    let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
-    let all = Filter::grouped(filters).into_iter().chain([running]);
-    all.map(|(name, values)| ec2::Ec2Filter { name, values })
-        .collect()
+    let mut all = Vec::new();
+    for (name, values) in Filter::grouped(filters) {
+        all.push(ec2::Ec2Filter { name, values });
+    }
+    all.push(ec2::Ec2Filter {
+        name: "instance-state-name".to_owned(),
+        values: vec!["running".to_owned()],
+    });
+    all
 }
 
 fn failed(fault: &FetchError) -> Exit {
@@ -439,11 +443,10 @@ fn no_node(selection: &Selection, scope: &Scope) -> String {
 
 /// Parses a time such as `10m`, which must not be zero.
 pub(super) fn time(text: &str) -> Result<SignedDuration, String> {
-    let time = text
-        .parse::<SignedDuration>()
-        .ok()
-        .filter(SignedDuration::is_positive);
-    time.ok_or_else(|| format!("{text:?} is not a time such as \"10m\""))
+    match text.parse::<SignedDuration>() {
+        Ok(time) if time.is_positive() => Ok(time),
+        _ => Err(format!("{text:?} is not a time such as \"10m\"")),
+    }
 }
 
 fn prefix(text: &str) -> Result<TagNames, String> {

@@ -56,9 +56,9 @@ pub(super) struct WaitScreen {
 impl WaitScreen {
     pub(super) fn new(wanted: String) -> Self {
         // TERM=dumb: the terminal cannot return to the start of the line.
-        let live =
-            stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let wanted_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let is_dumb = std::env::var_os("TERM").unwrap_or_default() == "dumb";
+        let live = stderr().is_terminal() && !is_dumb;
+        let wanted_colour = std::env::var_os("NO_COLOR").unwrap_or_default().is_empty();
         Self {
             wanted,
             live,
@@ -81,9 +81,10 @@ impl WaitScreen {
 
 impl Tell for WaitScreen {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {
-        let trouble = trouble
-            .map(|fault| one_line(&fault.to_string()))
-            .unwrap_or_default();
+        let trouble = match trouble {
+            Some(fault) => one_line(&fault.to_string()),
+            None => String::new(),
+        };
         let time = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         if self.live {
             let width = width(stderr(), true).unwrap_or(2 * NARROWEST);
@@ -93,20 +94,18 @@ impl Tell for WaitScreen {
             return;
         }
         let news = format!("{} {} {trouble}", fleet.done(), table::undone(fleet));
-        let quiet = self
-            .last
-            .as_ref()
-            .is_some_and(|(last, shown_at)| *last == news && passed - *shown_at < AT_LEAST);
-        if !quiet {
-            let trouble = if trouble.is_empty() {
-                trouble
-            } else {
-                format!("; {trouble}")
-            };
-            let line = format!("{}{trouble}", progress::line(fleet, &self.wanted, time));
-            let _ = writeln!(stderr(), "{}", one_line(&line));
-            self.last = Some((news, passed));
+        if let Some((last, shown_at)) = &self.last
+            && *last == news
+            && passed - *shown_at < AT_LEAST
+        {
+            return;
         }
+        let mut line = progress::line(fleet, &self.wanted, time);
+        if !trouble.is_empty() {
+            line.push_str(&format!("; {trouble}"));
+        }
+        let _ = writeln!(stderr(), "{}", one_line(&line));
+        self.last = Some((news, passed));
     }
 }
 
@@ -119,9 +118,10 @@ pub(super) fn passed(took: Duration) -> String {
 }
 
 fn width(stream: impl AsFd, terminal: bool) -> Option<usize> {
-    let size = terminal
-        .then(|| rustix::termios::tcgetwinsize(stream).ok())
-        .flatten()?;
+    if !terminal {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     match size.ws_col {
         0 => Some(2 * NARROWEST),
         columns => Some(usize::from(columns).max(NARROWEST)),

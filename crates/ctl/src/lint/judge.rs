@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::report::{LintReport, Verdict};
 use crate::verify::{read_signers, signing_key};
-use crate::{Exit, Judging, complain};
+use crate::{Exit, Judging, complain, misconfigured};
 use authkeys_core::config::{Config, SignersConfig};
 use authkeys_core::document::{self, Document, Envelope, Form, Name, Rules};
 use authkeys_core::guard::Guard;
@@ -234,17 +234,19 @@ impl Judge {
 
 /// Unlike a node's own configuration, the one given here may be anywhere and belong to anyone.
 fn read_config(path: &Path) -> Result<Config, Exit> {
-    let failed = |why: &str| {
-        complain(&format!("{}: {why}", path.display()));
-        Exit::Config
+    let found = match bounded::read(path, MAX_CONFIG) {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return Err(misconfigured(
+                path,
+                "the file does not exist; name a node's configuration with --config",
+            ));
+        }
+        Err(fault) => return Err(misconfigured(path, &fault.beside(path))),
     };
-    let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&fault.beside(path)))?;
-    let Some(found) = found else {
-        return Err(failed(
-            "the file does not exist; name a node's configuration with --config",
-        ));
+    let Ok(text) = String::from_utf8(found.content) else {
+        return Err(misconfigured(path, "it is not UTF-8"));
     };
-    let text = String::from_utf8(found.content).map_err(|_| failed("it is not UTF-8"))?;
     Config::parse(&text).map_err(|faults| {
         for fault in faults {
             complain(&format!("{}:{}: {fault}", path.display(), fault.line));

@@ -41,13 +41,16 @@ impl Before {
             (Some(published), _) | (None, Some(Earlier::Version(published))) => Some(published),
             (None, _) => None,
         };
-        let (document, unreadable) =
-            match last.map(|last| document::parse(&last.bytes, judge.rules())) {
-                None => (Document::empty(), None),
-                Some(Ok(document)) => (document, None),
-                Some(Err(fault)) => (Document::empty(), Some(chain(&fault))),
-            };
-        let serial = last.and_then(|last| serial_of(&last.bytes));
+        let mut document = Document::empty();
+        let mut unreadable = None;
+        let mut serial = None;
+        if let Some(last) = last {
+            match document::parse(&last.bytes, judge.rules()) {
+                Ok(parsed) => document = parsed,
+                Err(fault) => unreadable = Some(chain(&fault)),
+            }
+            serial = serial_of(&last.bytes);
+        }
         Self {
             published,
             document,
@@ -71,7 +74,10 @@ impl Before {
         }
         let payload = self.payload();
         let same = match self.serial {
-            Some(serial) => numbered(given, serial).is_ok_and(|text| text == payload),
+            Some(serial) => match numbered(given, serial) {
+                Ok(text) => text == payload,
+                Err(_) => false,
+            },
             None => given == payload && document::form(given) != Form::Json,
         };
         same && self.is_signed_as(sign)
@@ -79,40 +85,53 @@ impl Before {
 
     /// Whether what is published is signed by that key or, without a key, is unsigned.
     pub(crate) fn is_signed_as(&self, sign: Option<&SigningKey>) -> bool {
-        let signature = || signing_key(&self.published.as_ref()?.bytes).ok().flatten();
-        match sign {
-            Some(_) => signature().is_some_and(|by| self.signer == Some(by)),
-            None => !self.signed(),
+        match (sign, self.signature()) {
+            (Some(_), Some(by)) => self.signer == Some(by),
+            (Some(_), None) => false,
+            (None, signature) => signature.is_none(),
         }
+    }
+
+    /// The key of the valid signature of what is published.
+    fn signature(&self) -> Option<KeyBlob> {
+        let published = self.published.as_ref()?;
+        signing_key(&published.bytes).unwrap_or_default()
     }
 
     /// What is published, without its signature.
     pub(crate) fn payload(&self) -> &[u8] {
-        let bytes = self
-            .published
-            .as_ref()
-            .map_or(&[][..], |published| published.bytes.as_slice());
+        let Some(published) = &self.published else {
+            return &[];
+        };
+        let bytes = published.bytes.as_slice();
         if document::form(bytes) == Form::Text {
-            return bytes;
+            bytes
+        } else {
+            payload(bytes)
         }
-        Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload)
     }
 
     pub(super) fn numbered(&self) -> String {
-        self.serial
-            .map(|serial| format!(", with serial {serial}"))
-            .unwrap_or_default()
+        match self.serial {
+            Some(serial) => format!(", with serial {serial}"),
+            None => String::new(),
+        }
     }
 
     pub(crate) fn signed(&self) -> bool {
-        self.published
-            .as_ref()
-            .is_some_and(|published| matches!(signing_key(&published.bytes), Ok(Some(_))))
+        self.signature().is_some()
+    }
+}
+
+/// A document without its signature; the whole text if it cannot be split.
+fn payload(bytes: &[u8]) -> &[u8] {
+    match Envelope::split(bytes) {
+        Ok(envelope) => envelope.payload,
+        Err(_) => bytes,
     }
 }
 
 /// The serial, even of a document that is refused for another reason.
 pub(super) fn serial_of(bytes: &[u8]) -> Option<Serial> {
-    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
-    document::with_text(payload, authkeys_core::publishing::edit::serial)
+    document::with_text(payload(bytes), authkeys_core::publishing::edit::serial)
 }

@@ -1,7 +1,7 @@
 //! The starting point of an edit: the published key set as JSON, or why it cannot be edited.
 
-use super::{Before, Publisher, failed};
-use crate::{Exit, complain};
+use super::{Before, Publisher, Renewal, failed};
+use crate::{Exit, unwritten};
 use authkeys_core::document::{self, Document, Form};
 use authkeys_core::key::Fingerprint;
 use authkeys_core::publishing::entries::{self, Edits, PublishedEntry, edited, fingerprints};
@@ -36,21 +36,18 @@ impl Editable {
         if let Some(fault) = &before.denied {
             return Err(failed(fault));
         }
-        let refused = |why: &str| {
-            complain(&format!("{target}: {why}; nothing was written"));
-            Exit::Failed
-        };
         let Some(published) = &before.published else {
-            return Err(refused(
+            return Err(unwritten(
+                target,
                 "nothing is published there; make the first key set with `authkeysctl publish`",
             ));
         };
         if let Some(fault) = &before.unreadable {
-            return Err(refused(&format!(
-                "what is published is not a document: {fault}"
-            )));
+            let why = format!("what is published is not a document: {fault}");
+            return Err(unwritten(target, &why));
         }
-        Self::of(publisher, &published.bytes, &before.document, text).map_err(|why| refused(&why))
+        Self::of(publisher, &published.bytes, &before.document, text)
+            .map_err(|why| unwritten(target, &why))
     }
 
     /// A document to publish again; the error says why it cannot be edited.
@@ -80,11 +77,8 @@ impl Editable {
                         bad.line, bad.reason
                     ));
                 }
-                let entries: Vec<PublishedEntry> = document
-                    .keys
-                    .iter()
-                    .map(|key| PublishedEntry::of(&key.line))
-                    .collect();
+                let keys = document.keys.iter();
+                let entries: Vec<_> = keys.map(|key| PublishedEntry::of(&key.line)).collect();
                 entries::document(&entries).ok_or("it cannot be turned into JSON")?
             }
             Form::Json => {
@@ -98,14 +92,12 @@ impl Editable {
                                 .to_owned(),
                         );
                     }
-                    concerns.extend(publisher.judge.distrust(document, bytes, clock()).map(
-                        |why| {
-                            format!(
-                                "its signature cannot be trusted ({why}), and signing it again \
-                                 vouches for all of its content"
-                            )
-                        },
-                    ));
+                    if let Some(why) = publisher.judge.distrust(document, bytes, clock()) {
+                        concerns.push(format!(
+                            "its signature cannot be trusted ({why}), and signing it again vouches \
+                             for all of its content"
+                        ));
+                    }
                 }
                 envelope.payload.to_vec()
             }
@@ -121,5 +113,10 @@ impl Editable {
     /// The document after the edits.
     pub(crate) fn edited(&self, edits: &Edits) -> Result<Vec<u8>, String> {
         edited(&self.payload, edits).ok_or_else(|| "its JSON cannot be edited".to_owned())
+    }
+
+    /// The document after the edits, with a new end of its validity if one is given.
+    pub(crate) fn renewed(&self, edits: &Edits, renewal: &Renewal) -> Result<Vec<u8>, String> {
+        renewal.renewed(self.edited(edits)?)
     }
 }

@@ -116,12 +116,14 @@ fn options(
     request: &RotationRequest,
     setting: impl Fn(&str) -> Option<String>,
 ) -> Result<Options, String> {
-    let set = |name: &str| setting(name).filter(|value| !value.is_empty());
-    let target = set("TARGET").ok_or("the environment variable TARGET is missing")?;
+    let target = setting("TARGET").unwrap_or_default();
+    if target.is_empty() {
+        return Err("the environment variable TARGET is missing".to_owned());
+    }
     let mut words: Vec<OsString> = vec!["rotate".into(), target.into(), "--secret".into()];
     words.push(request.secret.clone().into());
     // Several filters are written tag:A=1,tag:B=2.
-    let filters = set("FILTER").unwrap_or_default();
+    let filters = setting("FILTER").unwrap_or_default();
     for (number, filter) in filters.split(",tag:").enumerate() {
         match (number, filter) {
             (0, "") => {}
@@ -130,7 +132,8 @@ fn options(
         }
     }
     for (name, option) in SETTINGS {
-        if let Some(value) = set(name) {
+        let value = setting(name).unwrap_or_default();
+        if !value.is_empty() {
             words.push(format!("{option}={value}").into());
         }
     }
@@ -206,14 +209,15 @@ async fn is_current(real: &mut Real<'_>, request: &RotationRequest) -> Result<bo
             "version {token} of secret {secret} has no stage, so it is not in a rotation"
         )));
     };
-    let has = |label: &str| labels.iter().any(|it| it == label);
-    match (has("AWSCURRENT"), has("AWSPENDING")) {
-        (true, _) => Ok(true),
-        (false, true) => Ok(false),
-        (false, false) => Err(Halt::failed(format!(
-            "version {token} of secret {secret} is not AWSPENDING, so it is not in a rotation"
-        ))),
+    if labels.iter().any(|label| label == "AWSCURRENT") {
+        return Ok(true);
     }
+    if labels.iter().any(|label| label == "AWSPENDING") {
+        return Ok(false);
+    }
+    Err(Halt::failed(format!(
+        "version {token} of secret {secret} is not AWSPENDING, so it is not in a rotation"
+    )))
 }
 
 #[cfg(test)]

@@ -59,6 +59,18 @@ pub(super) enum NoPair {
     Made(String),
 }
 
+impl From<ssh_key::Error> for NoPair {
+    fn from(fault: ssh_key::Error) -> Self {
+        Self::Made(fault.to_string())
+    }
+}
+
+impl From<crypto_primes::Error> for NoPair {
+    fn from(fault: crypto_primes::Error) -> Self {
+        Self::Made(fault.to_string())
+    }
+}
+
 impl PairKeyType {
     /// The type of a key, if we generate that type; a smaller RSA key is followed by a larger one.
     pub(super) fn of(line: &KeyLine) -> Option<Self> {
@@ -75,15 +87,10 @@ impl PairKeyType {
     /// Generates a pair.
     pub(super) fn pair(self, comment: &str) -> Result<KeyPair, NoPair> {
         let mut randomness = Randomness::default();
-        let made = |fault: ssh_key::Error| NoPair::Made(fault.to_string());
-        let random = |randomness: &mut Randomness, algorithm| {
-            PrivateKey::random(randomness, algorithm).map_err(made)
-        };
-        let ecdsa = |curve| Algorithm::Ecdsa { curve };
         let mut key = match self {
-            Self::Ed25519 => random(&mut randomness, Algorithm::Ed25519)?,
-            Self::EcdsaP256 => random(&mut randomness, ecdsa(EcdsaCurve::NistP256))?,
-            Self::EcdsaP384 => random(&mut randomness, ecdsa(EcdsaCurve::NistP384))?,
+            Self::Ed25519 => PrivateKey::random(&mut randomness, Algorithm::Ed25519)?,
+            Self::EcdsaP256 => ecdsa(&mut randomness, EcdsaCurve::NistP256)?,
+            Self::EcdsaP384 => ecdsa(&mut randomness, EcdsaCurve::NistP384)?,
             Self::Rsa3072 => rsa(&mut randomness, 3_072)?,
             Self::Rsa4096 => rsa(&mut randomness, 4_096)?,
         };
@@ -92,14 +99,17 @@ impl PairKeyType {
         }
         key.set_comment(comment);
         Ok(KeyPair {
-            private: key.to_openssh(LineEnding::LF).map_err(made)?,
-            public: key.public_key().to_openssh().map_err(made)?,
+            private: key.to_openssh(LineEnding::LF)?,
+            public: key.public_key().to_openssh()?,
         })
     }
 }
 
+fn ecdsa(randomness: &mut Randomness, curve: EcdsaCurve) -> Result<PrivateKey, NoPair> {
+    Ok(PrivateKey::random(randomness, Algorithm::Ecdsa { curve })?)
+}
+
 fn rsa(randomness: &mut Randomness, bits: u32) -> Result<PrivateKey, NoPair> {
-    let made = |fault: &dyn fmt::Display| NoPair::Made(fault.to_string());
     let one = BoxedUint::one_with_precision(bits);
     let exponent = BoxedUint::from(EXPONENT).resize(bits);
     loop {
@@ -116,11 +126,9 @@ fn rsa(randomness: &mut Randomness, bits: u32) -> Result<PrivateKey, NoPair> {
         let mut totient = first
             .wrapping_sub(&one)
             .wrapping_mul(second.wrapping_sub(&one));
-        let whole = NonZero::new(totient.clone()).into_option();
-        let private = whole.and_then(|whole| exponent.invert_mod(&whole).into_option());
+        let private = inverse(&exponent, &totient);
         totient.zeroize();
-        let whole = NonZero::new(first.clone()).into_option();
-        let coefficient = whole.and_then(|whole| second.invert_mod(&whole).into_option());
+        let coefficient = inverse(&second, &first);
         if let (Some(private), Some(coefficient), true) =
             (private, coefficient, modulus.bit_width() == bits)
         {
@@ -137,7 +145,7 @@ fn rsa(randomness: &mut Randomness, bits: u32) -> Result<PrivateKey, NoPair> {
                 q: mpint(second)?,
             };
             let pair = KeypairData::Rsa(RsaKeypair { public, private });
-            return PrivateKey::new(pair, "").map_err(|fault| made(&fault));
+            return Ok(PrivateKey::new(pair, "")?);
         }
         // For about one pair in tens of thousands the exponent has no inverse; try another.
         first.zeroize();
@@ -147,19 +155,25 @@ fn rsa(randomness: &mut Randomness, bits: u32) -> Result<PrivateKey, NoPair> {
 
 /// A prime whose two highest bits are set: the product of two has all of its bits.
 fn prime(randomness: &mut Randomness, bits: u32) -> Result<BoxedUint, NoPair> {
-    let made = |fault: crypto_primes::Error| NoPair::Made(fault.to_string());
-    let sieve = SmallFactorsSieveFactory::new(Flavor::Any, bits, SetBits::TwoMsb).map_err(made)?;
+    let sieve = SmallFactorsSieveFactory::new(Flavor::Any, bits, SetBits::TwoMsb)?;
     let found = sieve_and_find(randomness, sieve, |_, candidate: &BoxedUint| {
         is_prime(Flavor::Any, candidate)
     });
-    found
-        .map_err(made)?
-        .ok_or_else(|| NoPair::Made("no prime was found".to_owned()))
+    match found? {
+        Some(prime) => Ok(prime),
+        None => Err(NoPair::Made("no prime was found".to_owned())),
+    }
+}
+
+/// The inverse of a number, if it has one.
+fn inverse(number: &BoxedUint, modulus: &BoxedUint) -> Option<BoxedUint> {
+    let modulus = NonZero::new(modulus.clone()).into_option()?;
+    number.invert_mod(&modulus).into_option()
 }
 
 fn mpint(number: &BoxedUint) -> Result<Mpint, NoPair> {
     let bytes = Zeroizing::new(number.to_be_bytes());
-    Mpint::from_positive_bytes(&bytes).map_err(|fault| NoPair::Made(fault.to_string()))
+    Ok(Mpint::from_positive_bytes(&bytes)?)
 }
 
 #[cfg(test)]

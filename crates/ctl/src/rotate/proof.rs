@@ -4,12 +4,13 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use crypto_bigint::{BoxedUint, NonZero};
+use ring::error::KeyRejected;
 use ring::rand::SystemRandom;
 use ring::rsa::{KeyPair as RsaPair, KeyPairComponents, PublicKeyComponents};
 use ring::signature::RSA_PKCS1_SHA512;
 use signature::Signer as _;
-use ssh_key::PrivateKey;
 use ssh_key::private::{KeypairData, RsaKeypair};
+use ssh_key::{Mpint, PrivateKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -32,6 +33,12 @@ pub(super) enum Unusable {
     Rejected(String),
 }
 
+impl From<KeyRejected> for Unusable {
+    fn from(fault: KeyRejected) -> Self {
+        Self::Rejected(fault.to_string())
+    }
+}
+
 /// A private key that signs.
 pub(super) enum Proof {
     Key(Box<PrivateKey>),
@@ -48,17 +55,19 @@ impl std::fmt::Debug for Proof {
 impl Proof {
     /// Reads a private key in the formats that rotation functions write.
     pub(super) fn read(pem: &str) -> Result<Self, Unusable> {
-        let rejected = |fault: ring::error::KeyRejected| Unusable::Rejected(fault.to_string());
         if let Some(der) = decoded(pem, "RSA PRIVATE KEY") {
-            return Ok(Self::Rsa(Box::new(
-                RsaPair::from_der(&der).map_err(rejected)?,
-            )));
-        }
-        if let Some(der) = decoded(pem, "PRIVATE KEY") {
-            let pair = RsaPair::from_pkcs8(&der).map_err(|_| Unusable::Format)?;
+            let pair = RsaPair::from_der(&der)?;
             return Ok(Self::Rsa(Box::new(pair)));
         }
-        let key = PrivateKey::from_openssh(pem).map_err(|_| Unusable::Format)?;
+        if let Some(der) = decoded(pem, "PRIVATE KEY") {
+            let Ok(pair) = RsaPair::from_pkcs8(&der) else {
+                return Err(Unusable::Format);
+            };
+            return Ok(Self::Rsa(Box::new(pair)));
+        }
+        let Ok(key) = PrivateKey::from_openssh(pem) else {
+            return Err(Unusable::Format);
+        };
         if key.is_encrypted() {
             return Err(Unusable::Encrypted);
         }
@@ -98,19 +107,17 @@ fn decoded(pem: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
         .strip_prefix(&format!("-----BEGIN {label}-----"))?;
     let body = rest.split(&format!("-----END {label}-----")).next()?;
     let mut text = Zeroizing::new(String::with_capacity(body.len()));
-    text.extend(body.chars().filter(|sign| !sign.is_ascii_whitespace()));
-    BASE64_STANDARD
-        .decode(text.as_bytes())
-        .ok()
-        .map(Zeroizing::new)
+    for sign in body.chars() {
+        if !sign.is_ascii_whitespace() {
+            text.push(sign);
+        }
+    }
+    let content = BASE64_STANDARD.decode(text.as_bytes()).ok()?;
+    Some(Zeroizing::new(content))
 }
 
 /// Computes the two numbers that ring requires and OpenSSH's format omits.
 fn rsa(pair: &RsaKeypair) -> Result<RsaPair, Unusable> {
-    let bytes = |number: &ssh_key::Mpint| {
-        let bytes = number.as_positive_bytes().map(<[u8]>::to_vec);
-        bytes.map(Zeroizing::new).ok_or(Unusable::Format)
-    };
     let public = &pair.public;
     let private = &pair.private;
     let n = bytes(&public.n)?;
@@ -135,7 +142,14 @@ fn rsa(pair: &RsaKeypair) -> Result<RsaPair, Unusable> {
         dQ: to_q.as_slice(),
         qInv: inverse.as_slice(),
     };
-    RsaPair::from_components(&components).map_err(|fault| Unusable::Rejected(fault.to_string()))
+    Ok(RsaPair::from_components(&components)?)
+}
+
+fn bytes(number: &Mpint) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+    match number.as_positive_bytes() {
+        Some(bytes) => Ok(Zeroizing::new(bytes.to_vec())),
+        None => Err(Unusable::Format),
+    }
 }
 
 /// `exponent` modulo `prime - 1`, without leading zeros.

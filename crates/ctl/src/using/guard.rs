@@ -19,7 +19,7 @@ use rustix::process::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Exit, complain, print};
+use crate::{Exit, complain, failure, print};
 use authkeys_terminal::block_on;
 
 /// The name of the command, which is internal.
@@ -63,7 +63,10 @@ impl AgentGuard {
             _ => return None,
         };
         let parent = parent.to_str()?.parse().ok()?;
-        (command == COMMAND).then(|| Self {
+        if command != COMMAND {
+            return None;
+        }
+        Some(Self {
             parent,
             directory: PathBuf::from(directory),
             step,
@@ -81,14 +84,10 @@ impl AgentGuard {
     /// Returns only on failure. The directory is created here and not by the parent, which may be
     /// killed at any moment.
     fn start(&self) -> Exit {
-        let refused = |why: String| {
-            complain(&why);
-            Exit::Failed
-        };
         let made = DirBuilder::new().mode(0o700).create(&self.directory);
         if let Err(fault) = made {
             let directory = self.directory.display();
-            return refused(format!(
+            return failure(&format!(
                 "cannot make the temporary directory {directory}: {fault}; free some space, or set \
                  TMPDIR"
             ));
@@ -105,30 +104,36 @@ impl AgentGuard {
             Err(fault) => fault,
         };
         remove(&self.directory);
-        refused(format!(
+        failure(&format!(
             "cannot run ssh-agent: {fault}; install the OpenSSH client"
         ))
     }
 
     fn guard(&self) -> Result<Exit, Exit> {
-        let refused = |why: &str| {
-            complain(&format!("{why}; this command is for authkeysctl itself"));
-            Exit::Usage
+        let Some(agent) = started_agent() else {
+            return Err(internal("no agent to guard"));
         };
-        let agent = std::env::var("SSH_AGENT_PID").ok();
-        let agent = agent
-            .and_then(|agent| agent.parse().ok())
-            .and_then(Pid::from_raw)
-            .filter(|agent| is_child(*agent))
-            .ok_or_else(|| refused("no agent to guard"))?;
         let watched = block_on(watch(self.parent, agent)).and_then(|watched| watched);
         end(agent);
         remove(&self.directory);
         match watched {
             Ok(()) => Ok(Exit::Good),
-            Err(fault) => Err(refused(&format!("cannot watch the command: {fault}"))),
+            Err(fault) => Err(internal(&format!("cannot watch the command: {fault}"))),
         }
     }
+}
+
+/// Reports a failure of this command, which nobody else should run.
+fn internal(why: &str) -> Exit {
+    complain(&format!("{why}; this command is for authkeysctl itself"));
+    Exit::Usage
+}
+
+/// The agent, if it is a child of this process.
+fn started_agent() -> Option<Pid> {
+    let agent = std::env::var("SSH_AGENT_PID").ok()?;
+    let agent = Pid::from_raw(agent.parse().ok()?)?;
+    if is_child(agent) { Some(agent) } else { None }
 }
 
 /// Returns when the parent is gone, or this process is asked to end.
@@ -140,11 +145,20 @@ async fn watch(parent: i32, agent: Pid) -> std::io::Result<()> {
     let _quit = signal(SignalKind::quit())?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
     // The parent may have died before that call.
-    let lives = || getppid().is_some_and(|found| found.as_raw_nonzero().get() == parent);
-    if lives() && print(format!("{READY}{}\n", agent.as_raw_nonzero())) && lives() {
+    if has_parent(parent)
+        && print(format!("{READY}{}\n", agent.as_raw_nonzero()))
+        && has_parent(parent)
+    {
         end.recv().await;
     }
     Ok(())
+}
+
+fn has_parent(expected: i32) -> bool {
+    match getppid() {
+        Some(parent) => parent.as_raw_nonzero().get() == expected,
+        None => false,
+    }
 }
 
 fn is_child(agent: Pid) -> bool {

@@ -14,10 +14,9 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 
-use super::{Exit, complain};
+use super::{Exit, failure, refused, run_to_end};
 use agent::PrivateAgent;
 use authkeys_aws::credential::Credential;
-use authkeys_terminal::block_on;
 use client::ClientSettings;
 
 mod agent;
@@ -116,21 +115,21 @@ impl Private {
         let core_limit = getrlimit(Resource::Core);
         keep_private_keys();
 
-        let refused = |why: String| {
-            complain(&why);
-            Exit::Failed
+        let agent = PrivateAgent::start().map_err(|fault| failure(&fault.to_string()))?;
+        let settings = match ClientSettings::write(agent.directory(), configuration) {
+            Ok(settings) => settings,
+            Err(fault) => {
+                let why = format!("cannot write ssh's settings: {fault}; set TMPDIR");
+                return Err(failure(&why));
+            }
         };
-        let agent = PrivateAgent::start().map_err(|fault| refused(fault.to_string()))?;
-        let settings =
-            ClientSettings::write(agent.directory(), configuration).map_err(|fault| {
-                refused(format!("cannot write ssh's settings: {fault}; set TMPDIR"))
-            })?;
-        let keys = block_on(keys::read(&options.secret, options.stage.as_deref()))
-            .map_err(|fault| refused(format!("cannot start: {fault}")))??;
+        let keys = keys::read(&options.secret, options.stage.as_deref());
+        let keys = run_to_end(keys)?;
         for key in &keys {
-            agent.add(&key.bytes).map_err(|fault| {
-                refused(format!("{}, {}: {fault}", options.secret.name(), key.stage))
-            })?;
+            if let Err(fault) = agent.add(&key.bytes) {
+                let key = format!("{}, {}", options.secret.name(), key.stage);
+                return Err(refused(key, &fault.to_string()));
+            }
         }
         Ok(Self {
             agent,
@@ -148,10 +147,8 @@ impl Private {
         wiping::restore(&mut command);
         let _ = setrlimit(Resource::Core, self.core_limit);
         let fault = command.exec();
-        complain(&format!(
-            "cannot run {}: {fault}; is it installed, and in PATH?",
-            command.get_program().display()
-        ));
-        Err(Exit::Failed)
+        let program = command.get_program().display();
+        let why = format!("cannot run {program}: {fault}; is it installed, and in PATH?");
+        Err(failure(&why))
     }
 }

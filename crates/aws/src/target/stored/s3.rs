@@ -55,8 +55,10 @@ pub(super) async fn versions(
                     End::Oldest
                 };
             }
-            next.filter(|_| !is_enough(&list, reach))
-                .map(|key| (key, page.next_version_id_marker))
+            match next {
+                Some(key) if !is_enough(&list, reach) => Some((key, page.next_version_id_marker)),
+                _ => None,
+            }
         })
         .await?;
     Ok(Versions { list, end })
@@ -64,27 +66,23 @@ pub(super) async fn versions(
 
 /// The key at which the next page begins, if there may be more of this key.
 fn next_key(page: &ListObjectVersionsOutput, key: &str) -> Option<String> {
-    let others = page
-        .versions()
-        .iter()
-        .any(|version| version.key() != Some(key))
-        || page
-            .delete_markers()
-            .iter()
-            .any(|marker| marker.key() != Some(key));
-    let next = page
-        .next_key_marker
-        .clone()
-        .filter(|_| page.is_truncated() == Some(true) && !others);
-    next.filter(|marker| marker == key)
+    let mut versions = page.versions().iter();
+    let mut markers = page.delete_markers().iter();
+    let has_others = versions.any(|version| version.key() != Some(key))
+        || markers.any(|marker| marker.key() != Some(key));
+    if has_others || page.is_truncated() != Some(true) || page.next_key_marker() != Some(key) {
+        return None;
+    }
+    page.next_key_marker.clone()
 }
 
 fn is_enough(list: &[StoredVersion], reach: Reach) -> bool {
     match reach {
         Reach::Newest(most) => list.len() >= most,
-        Reach::At(at) => list
-            .iter()
-            .any(|version| version.published.is_some_and(|published| published <= at)),
+        Reach::At(at) => list.iter().any(|version| match version.published {
+            Some(published) => published <= at,
+            None => false,
+        }),
         Reach::All => false,
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Archive, End, Versions, next_token, time};
 use crate::client::fault::{Call, words};
 use crate::client::region::secret_arn;
-use crate::client::service_endpoint;
+use crate::client::{secret_value, service_endpoint};
 use crate::target::Published;
 use authkeys_core::origin::{FetchError, MAX_DOCUMENT, Version};
 use authkeys_core::publishing::place::Pin;
@@ -123,12 +123,7 @@ pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Publi
     let answer = archive
         .ask(&call, async || request.clone().send().await)
         .await?;
-    let text = answer.secret_string.map(String::into_bytes);
-    let value = text.or_else(|| {
-        answer
-            .secret_binary
-            .map(aws_sdk_secretsmanager::primitives::Blob::into_inner)
-    });
+    let value = secret_value(answer.secret_string, answer.secret_binary);
     let bytes = Zeroizing::new(value.unwrap_or_default());
     if bytes.len() > MAX_DOCUMENT {
         return Err(call.too_large());

@@ -43,7 +43,6 @@ impl Hand {
         }
         let mut toy = self.toy.borrow_mut();
         toy.calls += 1;
-        let killed = || Halt::failed("killed");
         if toy.throttled > 0 {
             toy.throttled -= 1;
             return Err(Halt {
@@ -52,12 +51,12 @@ impl Hand {
             });
         }
         if toy.killed(true) {
-            return Err(killed());
+            return Err(Halt::failed("killed"));
         }
         let effect = effect(&mut toy);
         toy.pass();
         if toy.killed(false) {
-            return Err(killed());
+            return Err(Halt::failed("killed"));
         }
         Ok(effect)
     }

@@ -98,13 +98,14 @@ async fn by_secrets_manager(toy: &Rc<RefCell<Toy>>, token: String, count: &mut C
     };
     for step in 0..=4 {
         let kill = fault(&mut toy.borrow_mut(), count);
-        let call = |kill| match kill {
-            Kill::Before(call) => Kill::Before(call % 6 + 1),
-            Kill::After(call) => Kill::After(call % 6 + 1),
+        let kill = match kill {
+            Some(Kill::Before(call)) => Some(Kill::Before(call % 6 + 1)),
+            Some(Kill::After(call)) => Some(Kill::After(call % 6 + 1)),
+            None => None,
         };
         {
             let mut toy = toy.borrow_mut();
-            (toy.calls, toy.kill) = (0, kill.map(call));
+            (toy.calls, toy.kill) = (0, kill);
         }
         let first = one_step(toy, &plan, step).await;
         toy.borrow_mut().kill = None;
