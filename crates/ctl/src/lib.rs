@@ -57,7 +57,8 @@ Exit codes:
   75  AWS could not be reached
   77  not permitted
   78  configuration
-AWS credentials, region and endpoints come from where the AWS CLI finds them: AWS_PROFILE, AWS_REGION and so on.";
+AWS credentials, region and endpoints come from where the AWS CLI finds them: AWS_PROFILE, \
+AWS_REGION and so on.";
 
 #[derive(Debug, Subcommand)]
 enum CtlCommand {

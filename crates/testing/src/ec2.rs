@@ -74,7 +74,8 @@ struct Ec2State {
 pub fn error(code: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
-         <Message>Something about i-0e2e0000000000001 of arn:aws:iam::123456789012:role/x</Message></Error></Errors>\
+         <Message>Something about i-0e2e0000000000001 of arn:aws:iam::123456789012:role/x</Message>\
+         </Error></Errors>\
          <RequestID>59dbff89-35bd-4eac-99ed-be587EXAMPLE</RequestID></Response>"
     )
 }
@@ -166,7 +167,8 @@ fn good(state: &Ec2State, call: &Ec2Call) -> (u16, String) {
     for instance in call.resources() {
         tags.entry(instance).or_default().extend(call.tags());
     }
-    let body = "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>";
+    let body = "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>\
+                true</return></CreateTagsResponse>";
     (200, body.to_owned())
 }
 

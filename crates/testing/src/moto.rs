@@ -155,8 +155,12 @@ impl Moto {
         let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, \
                      SignedHeaders=host, Signature=0";
         let host = self.address;
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope}\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        write!(
+            stream,
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope}\r\n\
+                        Connection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 2"), "{target}: {answer}");
@@ -186,7 +190,8 @@ impl Moto {
         let length = form.len();
         write!(
             stream,
-            "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=moto/20260101/{region}/{service}/aws4_request, \
+            "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=moto/20260101/{region}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0\r\nContent-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
         )
@@ -208,8 +213,10 @@ impl Moto {
         let length = body.len();
         write!(
             stream,
-            "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=moto/20260101/{region}/{service}/aws4_request, \
-             SignedHeaders=host, Signature=0\r\nX-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.1\r\n\
+            "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=moto/20260101/{region}/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\nX-Amz-Target: {target}\r\n\
+             Content-Type: application/x-amz-json-1.1\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )
         .unwrap();
@@ -235,7 +242,8 @@ impl Moto {
         let length = body.len();
         write!(
             stream,
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {scope}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {scope}\r\n\
+             x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n",
             self.address
         )

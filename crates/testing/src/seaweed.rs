@@ -92,7 +92,8 @@ impl Seaweed {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("s3.json");
         let identity = format!(
-            "{{\"identities\":[{{\"name\":\"test\",\"credentials\":[{{\"accessKey\":\"{KEY}\",\"secretKey\":\"{SECRET}\"}}],\
+            "{{\"identities\":[{{\"name\":\"test\",\"credentials\":[{{\"accessKey\":\"{KEY}\",\
+             \"secretKey\":\"{SECRET}\"}}],\
              \"actions\":[\"Admin\",\"Read\",\"Write\",\"List\"]}}]}}"
         );
         std::fs::write(&config, identity).unwrap();

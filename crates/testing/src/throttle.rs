@@ -101,13 +101,15 @@ fn refusal(head: &str) -> String {
     } else if head.starts_with("post / ") {
         (
             "503 Service Unavailable",
-            "<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Request limit exceeded.</Message>\
+            "<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Request limit \
+             exceeded.</Message>\
              </Error></Errors><RequestID>r</RequestID></Response>",
         )
     } else {
         (
             "503 Slow Down",
-            "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+            "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your \
+             request rate.</Message></Error>",
         )
     };
     let length = body.len();

@@ -40,7 +40,8 @@ pub fn render(fleet: &Fleet) -> String {
     let data = data::json(fleet, &groups.of_rows);
     let _ = write!(
         page,
-        "<script id=\"fleet\" type=\"application/json\">{data}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        "<script id=\"fleet\" type=\"application/json\">{data}</script>\n\
+         <script>{SCRIPT}</script>\n</body>\n</html>\n"
     );
     page
 }
@@ -51,7 +52,8 @@ fn head(page: &mut String, fleet: &Fleet) {
         page,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         base-uri 'none'; form-action 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'\">\n\
+         base-uri 'none'; form-action 'none'; style-src 'sha256-{style}'; \
+         script-src 'sha256-{script}'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
@@ -90,7 +92,8 @@ fn summary(page: &mut String, fleet: &Fleet) {
     };
     let _ = write!(
         page,
-        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as of <time datetime=\"{at}\">{}</time>{scope}</p>\n</header>\n\
+        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as of <time datetime=\"{at}\">{}</time>\
+         {scope}</p>\n</header>\n\
          <div class=\"counts\">\n",
         escaped(&title(fleet)),
         at.strftime("%F %T UTC")
@@ -101,7 +104,8 @@ fn summary(page: &mut String, fleet: &Fleet) {
         let off = if count == 0 { " disabled" } else { "" };
         let _ = writeln!(
             page,
-            "<button type=\"button\" class=\"{word}\" aria-pressed=\"false\"{off}><b>{}</b>{word}</button>",
+            "<button type=\"button\" class=\"{word}\" aria-pressed=\"false\"{off}><b>{}</b>\
+             {word}</button>",
             grouped(count)
         );
     }
@@ -217,8 +221,9 @@ fn set(page: &mut String, fleet: &Fleet, number: usize, group: Group<'_>) {
         page,
         "<div class=\"set\">\n<h3><span>{}</span>{digest} <span>{}</span> \
          <span class=\"soft\">{word}</span></h3>\n\
-         <svg class=\"share\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{share:.1} %\">\
-         <rect width=\"{share:.3}\" height=\"1\"/></svg>\n<div class=\"nodes\" data-group=\"{number}\">",
+         <svg class=\"share\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" role=\"img\" \
+         aria-label=\"{share:.1} %\"><rect width=\"{share:.3}\" height=\"1\"/></svg>\n\
+         <div class=\"nodes\" data-group=\"{number}\">",
         escaped(&name),
         nodes(group.nodes)
     );
@@ -227,11 +232,15 @@ fn set(page: &mut String, fleet: &Fleet, number: usize, group: Group<'_>) {
 
 fn list(page: &mut String) {
     page.push_str(
-        "<section>\n<h2>All nodes</h2>\n<noscript><p>This page draws its nodes with JavaScript, which does not run here. \
-         <code>authkeysctl fleet --all</code> lists them in a terminal.</p></noscript>\n<div class=\"all\" hidden>\n\
+        "<section>\n<h2>All nodes</h2>\n<noscript><p>This page draws its nodes with JavaScript, \
+         which does not run here. <code>authkeysctl fleet --all</code> lists them in a \
+         terminal.</p></noscript>\n\
+         <div class=\"all\" hidden>\n\
          <div class=\"find\"><input type=\"search\" aria-label=\"filter\" \
-         placeholder=\"filter by any words: a state, a name, a key set, a version, a reason\"><output class=\"soft\"></output></div>\n\
-         <table>\n<thead><tr><th>state</th><th>node</th><th>key set</th><th>last report</th><th>why</th></tr></thead>\n\
+         placeholder=\"filter by any words: a state, a name, a key set, a version, a reason\">\
+         <output class=\"soft\"></output></div>\n\
+         <table>\n<thead><tr><th>state</th><th>node</th><th>key set</th><th>last report</th>\
+         <th>why</th></tr></thead>\n\
          </table>\n</div>\n</section>\n",
     );
 }
