@@ -9,7 +9,7 @@ use super::login::{LoginKey, LoginResult};
 use super::world::{Halt, Login, Phase, PhaseState, PublishedKeySet, World};
 use authkeys_core::key::{Fingerprint, KeyLine};
 use authkeys_core::publishing::entries::Edits;
-use authkeys_core::publishing::rotation::{Window, end, take_out, window};
+use authkeys_core::publishing::rotation::{Window, end, remove_and_revoke, window};
 
 /// sshd accepts a key for the whole second in which it ends, and clocks differ a little.
 const PAST_THE_END: SignedDuration = SignedDuration::from_secs(2);
@@ -93,7 +93,7 @@ impl<W: World> Engine<'_, W> {
         // Published whatever the nodes answered: a revoked key is removed from every line.
         let key_set = self.world.key_set().await?;
         let mut edits = Edits::default();
-        take_out(&key_set.document, &key_set.places, &old, &mut edits);
+        remove_and_revoke(&key_set.document, &key_set.places, &old, &mut edits);
         let document = self.world.publish(&edits).await?;
         if !open.is_empty() {
             self.arrival = self.world.arrival(&document).await?;
@@ -165,7 +165,7 @@ impl<W: World> Engine<'_, W> {
             let key_set = self.world.key_set().await?;
             let mut edits = Edits::default();
             // Revoked even if no node had it, so that a run that is about to publish it notices.
-            take_out(&key_set.document, &key_set.places, &pending.key, &mut edits);
+            remove_and_revoke(&key_set.document, &key_set.places, &pending.key, &mut edits);
             if !edits.is_empty() {
                 let document = self.world.publish(&edits).await?;
                 let detail = format!(
