@@ -13,7 +13,7 @@ use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
 use crate::locked::locked;
 use authkeys_core::document::Digest;
 use authkeys_core::origin::Fetch;
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status};
+use authkeys_core::outcome::{AccountOutcome, Fault, Status};
 use authkeys_core::plan::Mode;
 
 /// How often a file that another program keeps changing is read again before this cycle stops
@@ -209,16 +209,6 @@ impl Work {
     }
 }
 
-/// The fault of a file that changed whenever it was read.
-pub(super) fn contended(work: &Work) -> Fault {
-    let path = work.target.path();
-    let text = format!(
-        "{}: somebody else keeps writing it, it was left alone; stop the other writer",
-        path.display()
-    );
-    work.fault(FaultCode::FileContended, text)
-}
-
 fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
     let Prepared {
         mut outcome,
@@ -235,7 +225,7 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
     let mut left = None;
     let settled = match work.settled.take() {
         Some(settled) => settled,
-        None => Err(contended(&work)),
+        None => Err(work.contended()),
     };
     match settled {
         Ok(Settled {

@@ -1,7 +1,6 @@
 //! Applies a plan for fragments: import, write, run update-ssh-keys, and repair what it did not do.
 
 use super::Cycle;
-use super::apply::contended;
 use super::files::Files;
 use super::work::{Settled, Work, host_fault};
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Stamp, Target};
@@ -125,7 +124,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
             progress.ran &= !import || now.unborn;
         }
     }
-    Err(contended(work))
+    Err(work.contended())
 }
 
 /// Writes our fragment first: between the two steps a key may be in two files, but it is never

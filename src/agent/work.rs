@@ -68,6 +68,15 @@ impl Work {
         Fault::new(code, Subject::Account(self.user()), text)
     }
 
+    /// The fault of a file that changed whenever it was read.
+    pub(super) fn contended(&self) -> Fault {
+        let text = format!(
+            "{}: somebody else keeps writing it, it was left alone; stop the other writer",
+            self.target.path().display()
+        );
+        self.fault(FaultCode::FileContended, text)
+    }
+
     pub(super) fn host_fault(&self, error: &HostError) -> Fault {
         host_fault(self.target.account.user.as_str(), error)
     }

@@ -8,8 +8,9 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::fault::failed;
 use super::lint::Judge;
-use super::publication::{failed, titled};
+use super::publication::titled;
 use super::reading::{ReadFrom, changed, ends, has_versions};
 use super::{Exit, Judging, complain, input, print, print_json, progress, run_to_end};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};

@@ -14,6 +14,7 @@ use authkeys_terminal::{self as terminal, Exit, block_on};
 use signing_key::SigningKey;
 
 mod diff;
+mod fault;
 mod fleet;
 mod grant;
 mod history;

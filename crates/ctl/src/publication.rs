@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::fault::failed;
 use super::fleet::{self, Begins, Waiting};
 use super::lint::Judge;
 use super::sign::signed;
@@ -18,7 +19,6 @@ use super::{Exit, Judging, complain, failure, print, progress, run_to_end};
 use authkeys_aws::target::{Earlier, PublishTarget};
 use authkeys_core::document::{self, Document, Form, Serial};
 use authkeys_core::encryption::Encryption;
-use authkeys_core::origin::FetchError;
 use authkeys_core::publishing::diff::Diff;
 use authkeys_core::publishing::edit::{self, next_serial};
 use authkeys_core::report::text::one_line;
@@ -516,17 +516,4 @@ pub(super) fn titled(document: &Document) -> String {
         (None, Some(serial)) => format!("serial {serial}"),
         (None, None) => "a document without name and serial".to_owned(),
     }
-}
-
-/// Reports why a call failed. The remedies in the fault refer to a node's configuration.
-pub(super) fn failed(fault: &FetchError) -> Exit {
-    complain(&described_fault(fault));
-    fault.class.into()
-}
-
-/// A failed call, with the remedy reworded for publishers.
-pub(super) fn described_fault(fault: &FetchError) -> String {
-    let text = fault.with_code();
-    text.replace("`source`", "the target")
-        .replace("; the keys in force stay", "")
 }

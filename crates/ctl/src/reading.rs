@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::fault::failed;
 use super::input::{self, Bytes};
-use super::publication::failed;
 use super::{Exit, complain, progress, refused};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
 use authkeys_core::origin::SourceUrl;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
+use super::fault::{described_fault, failed};
 use super::publication::{
-    Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
-    described_fault, failed, titled,
+    Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm, titled,
 };
 use super::{Exit, complain, print, progress, unwritten};
 use authkeys_aws::target::stored::{Archive, Reach};

@@ -8,18 +8,16 @@ use std::process::{Command, Stdio};
 
 use thiserror::Error;
 
+use super::fault::failed;
 use super::input::{self, shown};
 use super::lint::Judge;
-use super::publication::failed;
 use super::signing_key::{SigningKey, signed_by_kms};
 use super::{Exit, Sign, complain, print_bytes, started};
 use crate::output::replace;
 use authkeys_core::document::{self, Envelope, Form};
-use authkeys_core::key::{KeyBlob, identify};
 use authkeys_core::origin::FetchError;
 use authkeys_core::outcome::chain;
 use authkeys_core::verify::NAMESPACE;
-use authkeys_terminal::bounded;
 use authkeys_terminal::{block_on, clock};
 
 /// The size limit of an armored signature in bytes; one by RSA with 16,384 bits takes about 6 KB.
@@ -157,24 +155,6 @@ fn read_signature(file: &Path) -> io::Result<Vec<u8>> {
     let found = File::open(file)?;
     found.take(MAX_SIGNATURE).read_to_end(&mut signature)?;
     Ok(signature)
-}
-
-/// The public half of a signing key, if it is not encrypted: in the file itself, or beside it as
-/// `.pub`.
-pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
-    let mut beside = key.as_os_str().to_owned();
-    beside.push(".pub");
-    for file in [key, Path::new(&beside)] {
-        let Ok(Some(found)) = bounded::read(file, MAX_SIGNATURE) else {
-            continue;
-        };
-        for line in found.content.split(|byte| *byte == b'\n') {
-            if let Some(found) = identify(line) {
-                return Some(found.key);
-            }
-        }
-    }
-    None
 }
 
 /// Has no time limit, because ssh-keygen may ask for a passphrase, a PIN or a touch. It asks on the

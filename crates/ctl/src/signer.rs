@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use super::publication::failed;
+use super::fault::failed;
 use super::signing_key::{SigningKey, public_half_of_kms};
 use super::{Exit, complain, print, refused, started};
 use authkeys_core::key::{KeyBlob, identify};

@@ -1,17 +1,20 @@
 //! The signing key as given on a command line: a file for ssh-keygen, or a key in AWS KMS.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::progress;
-use super::sign::public_half;
 use authkeys_aws::client::Limits;
 use authkeys_aws::kms::KmsSigner;
-use authkeys_core::key::KeyBlob;
+use authkeys_core::key::{KeyBlob, identify};
 use authkeys_core::origin::FetchError;
 use authkeys_core::signing::KmsKey;
+use authkeys_terminal::bounded;
+
+/// The most bytes of a key's file that are read.
+const MAX_KEY: u64 = 1 << 16;
 
 /// A signing key.
 #[derive(Debug, Clone)]
@@ -40,10 +43,28 @@ impl SigningKey {
     /// file, if the file or its `.pub` has it unencrypted.
     pub(super) async fn public_half(&self) -> Result<Option<KeyBlob>, FetchError> {
         match self {
-            Self::File(path) => Ok(public_half(path)),
+            Self::File(path) => Ok(public_half_of_file(path)),
             Self::Kms(key) => public_half_of_kms(key).await.map(Some),
         }
     }
+}
+
+/// The public half of a signing key, if it is not encrypted: in the file itself, or beside it as
+/// `.pub`.
+fn public_half_of_file(key: &Path) -> Option<KeyBlob> {
+    let mut beside = key.as_os_str().to_owned();
+    beside.push(".pub");
+    for file in [key, Path::new(&beside)] {
+        let Ok(Some(found)) = bounded::read(file, MAX_KEY) else {
+            continue;
+        };
+        for line in found.content.split(|byte| *byte == b'\n') {
+            if let Some(found) = identify(line) {
+                return Some(found.key);
+            }
+        }
+    }
+    None
 }
 
 /// The public half of a key in KMS.

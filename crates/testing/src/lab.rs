@@ -93,7 +93,7 @@ pub fn copy_for_all(from: &Path, to: &Path) {
 fn kept_directories() -> String {
     let test = std::env::current_exe().unwrap();
     let program = program("authkeysd");
-    let tools = crate::tools::root().join("bin");
+    let tools = crate::paths::tools().join("bin");
     let kept = [
         test.parent(),
         program.parent(),

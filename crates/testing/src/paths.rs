@@ -34,6 +34,11 @@ pub fn scratch() -> PathBuf {
     scratch
 }
 
+/// The directory of the tools that tests install.
+pub(crate) fn tools() -> PathBuf {
+    scratch().with_file_name("tools")
+}
+
 /// A lock file that no other process has locked; waits for that.
 pub(crate) fn locked(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;

@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::lab::inside;
-use crate::paths::locked;
-use crate::scratch;
+use crate::paths::{locked, tools};
 
 /// The program of CoreOS, in its last release.
 pub const UPDATE_SSH_KEYS: Tool = Tool {
@@ -47,25 +46,25 @@ impl Tool {
 
     /// The program.
     pub fn path(self) -> PathBuf {
-        root().join("bin").join(self.name)
+        tools().join("bin").join(self.name)
     }
 
     fn is_there(self) -> bool {
-        let note = std::fs::read_to_string(root().join(format!("{}.version", self.name)))
+        let note = std::fs::read_to_string(tools().join(format!("{}.version", self.name)))
             .unwrap_or_default();
         note == self.version && self.path().is_file()
     }
 
     /// The first process installs it, the others wait for the lock.
     fn install(self) -> Result<(), String> {
-        std::fs::create_dir_all(root()).map_err(|error| error.to_string())?;
-        let lock = match locked(&root().join("lock")) {
+        std::fs::create_dir_all(tools()).map_err(|error| error.to_string())?;
+        let lock = match locked(&tools().join("lock")) {
             Ok(lock) => lock,
             Err(error) => return Err(error.to_string()),
         };
         if !self.is_there() {
             let started = Instant::now();
-            let build = root().join(format!("build-{}", self.name));
+            let build = tools().join(format!("build-{}", self.name));
             let mut cargo =
                 Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             // Not the settings of the tests' own build: this one should be quick and small.
@@ -81,7 +80,7 @@ impl Tool {
             ]);
             cargo
                 .arg("--root")
-                .arg(root())
+                .arg(tools())
                 .arg("--target-dir")
                 .arg(&build)
                 .env("CARGO_PROFILE_DEV_DEBUG", "0");
@@ -96,7 +95,7 @@ impl Tool {
                     String::from_utf8_lossy(&output.stderr).trim()
                 ));
             }
-            std::fs::write(root().join(format!("{}.version", self.name)), self.version).unwrap();
+            std::fs::write(tools().join(format!("{}.version", self.name)), self.version).unwrap();
             eprintln!(
                 "installed {} {} in {:?}",
                 self.name,
@@ -107,9 +106,4 @@ impl Tool {
         drop(lock);
         Ok(())
     }
-}
-
-/// The directory of all tools.
-pub(crate) fn root() -> PathBuf {
-    scratch().with_file_name("tools")
 }

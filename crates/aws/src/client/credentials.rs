@@ -1,23 +1,19 @@
-//! Wraps the provider of credentials: checks them, sets a time limit, and names the program or the
-//! container's endpoint that fails to provide them. The SDK's errors name neither.
+//! Names the program or the container's endpoint that fails to provide credentials. The SDK's errors
+//! name neither.
 
 use std::error::Error;
 use std::time::Duration;
 
 use aws_config::profile::Profile;
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use thiserror::Error as ThisError;
-use tokio::time::timeout;
 
-use super::values::check_credentials;
 use super::words::{chain, host, lines, words};
 use authkeys_core::origin::failure::Class;
 use authkeys_core::words::{cut, plain};
 
 /// Slightly shorter than the SDK's own limit, whose error does not say what it waited for.
-const LIMIT: Duration = Duration::from_millis(4_800);
+pub(super) const LIMIT: Duration = Duration::from_millis(4_800);
 /// The most characters of a program's or a profile's name that are shown.
 const MAX_NAME: usize = 120;
 /// The settings that give a profile credentials other than those of the environment.
@@ -168,7 +164,7 @@ impl CredentialOrigin {
     }
 
     /// Adds the name of the provider to the SDK's error, if the error is about that provider.
-    fn explained(&self, error: CredentialsError) -> CredentialsError {
+    pub(super) fn explained(&self, error: CredentialsError) -> CredentialsError {
         let text = lines(&error);
         let timed_out = matches!(error, CredentialsError::ProviderTimedOut(_));
         let late = format!("did not end within {} s", LIMIT.as_secs());
@@ -271,44 +267,6 @@ fn status(text: &str) -> Option<u16> {
 /// The causes, without the outermost one, which only says that credentials could not be loaded.
 fn cause(error: &CredentialsError) -> String {
     chain(error.source().unwrap_or(error))
-}
-
-/// A provider whose credentials are checked, whatever their origin.
-#[derive(Debug)]
-pub(super) struct CheckedCredentials {
-    provider: SharedCredentialsProvider,
-    origin: CredentialOrigin,
-}
-
-impl CheckedCredentials {
-    /// Wraps a provider.
-    pub(super) fn new(provider: SharedCredentialsProvider, origin: CredentialOrigin) -> Self {
-        Self { provider, origin }
-    }
-}
-
-impl ProvideCredentials for CheckedCredentials {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async {
-            let provided = timeout(LIMIT, self.provider.provide_credentials()).await;
-            let provided = provided
-                .unwrap_or_else(|_elapsed| Err(CredentialsError::provider_timed_out(LIMIT)));
-            let credentials = provided.map_err(|error| self.origin.explained(error))?;
-            match check_credentials(&credentials) {
-                Ok(()) => Ok(credentials),
-                Err(bad) => Err(CredentialsError::invalid_configuration(bad)),
-            }
-        })
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.provider
-            .fallback_on_interrupt()
-            .filter(|credentials| check_credentials(credentials).is_ok())
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use credentials::CheckedCredentials;
+use checked_credentials::CheckedCredentials;
 use http::Http;
 use instance::Metadata;
 use retry::Policy;
@@ -28,6 +28,7 @@ use authkeys_core::origin::instance::NoInstance;
 
 mod bundle;
 mod call;
+mod checked_credentials;
 pub mod clients;
 mod codes;
 mod credentials;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::expiry::{ExpiryForm, Moment, PresentLines};
-use super::readable::newest_option;
+use super::versions::newest_option;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyBlob, KeyLine};
 use crate::user::UserName;

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, DesiredEntry};
-use super::layout::{Mode, Plan};
-use super::lines::{BEGIN, END, append_line, is_head, is_marker, without_feed};
+use super::layout::Plan;
+use super::lines::{BEGIN, END, Mode, append_line, is_head, is_marker, without_feed};
 use crate::key::{Fingerprint, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 

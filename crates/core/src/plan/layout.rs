@@ -5,19 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, DesiredEntry};
 use super::lines::{
-    BEGIN, END, FileLine, Owner, append_line, classify, is_head, is_marker, without_head,
+    BEGIN, END, FileLine, Mode, Owner, append_line, classify, is_head, is_marker, without_head,
 };
 use crate::key::{Fingerprint, KeyBlob, OptionList, granted};
 use crate::outcome::KeyShown;
-
-/// How much of the file authkeysd manages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// The lines between our markers. No other line may have a key of ours.
-    Block,
-    /// Every line.
-    Exclusive,
-}
 
 /// The changes to one file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::layout::Mode;
 use crate::key::{Identified, identify};
 
 pub(super) const BEGIN: &str = "# BEGIN authkeysd";
@@ -11,6 +10,15 @@ pub(super) const END: &str = "# END authkeysd";
 const MANAGED: &str = "# managed by authkeysd from ";
 /// The most sources that the line names.
 const NAMED_SOURCES: usize = 3;
+
+/// How much of the file authkeysd manages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The lines between our markers. No other line may have a key of ours.
+    Block,
+    /// Every line.
+    Exclusive,
+}
 
 /// The line that tells readers of the file where its keys come from.
 pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {

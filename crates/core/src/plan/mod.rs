@@ -4,9 +4,9 @@ pub(crate) use desired::earlier;
 pub use desired::{Desired, DesiredEntry, Layer, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
-pub use layout::{Mode, Plan, add_pinned, holds_our_block, keep_present_lines, our_keys, plan};
-pub use lines::managed_by;
-pub use readable::{RECENT_OPTIONS, since};
+pub use layout::{Plan, add_pinned, holds_our_block, keep_present_lines, our_keys, plan};
+pub use lines::{Mode, managed_by};
+pub use versions::{RECENT_OPTIONS, since};
 
 mod desired;
 mod expiry;
@@ -14,3 +14,4 @@ mod fragments;
 mod layout;
 mod lines;
 mod readable;
+mod versions;

@@ -1,6 +1,7 @@
 //! The starting point of an edit: the published key set as JSON, or why it cannot be edited.
 
-use super::{Before, Publisher, Renewal, failed};
+use super::{Before, Publisher, Renewal};
+use crate::fault::failed;
 use crate::{Exit, unwritten};
 use authkeys_core::document::{self, Document, Form};
 use authkeys_core::key::Fingerprint;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::before::serial_of;
-use super::{Before, Draft, Manner, failed, titled};
+use super::{Before, Draft, Manner, titled};
+use crate::fault::failed;
 use crate::{Exit, complain, print, progress};
 use authkeys_aws::target::{NotWritten, PublishTarget, Published};
 use authkeys_core::origin::{Class, FetchError};

@@ -10,10 +10,9 @@ use serde::Serialize;
 use super::login::{Door, LoginKey, LoginResult, log_in};
 use super::proof::Proof;
 use super::world::{Arrival, Halt, Login, Phase, PhaseState, PublishedKeySet, World};
+use crate::fault::described_fault;
 use crate::fleet::{AddressKind, Nodes, Unknown};
-use crate::publication::{
-    Before, Editable, Proposal, PublicationEnd, Publisher, TextForm, described_fault,
-};
+use crate::publication::{Before, Editable, Proposal, PublicationEnd, Publisher, TextForm};
 use crate::{Exit, print};
 use authkeys_aws::pair_secret::{PairSecret, PairStage, PairWrite, Stages};
 use authkeys_core::document::{self, Document, Form};

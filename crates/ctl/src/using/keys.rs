@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::publication::failed;
+use crate::fault::failed;
 use crate::{Exit, complain, progress};
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::credential::Credential;
