@@ -85,7 +85,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
     let user = nix::unistd::geteuid().as_raw();
-    let content = bounded::read_trusted(path, limit, user)?.ok_or("the file does not exist")?;
+    let content = bounded::read_trusted(path, limit, user)?.ok_or("no such file")?;
     // Only comments may hold bytes that are not UTF-8, and those are written differently anyway.
     let text = String::from_utf8_lossy(&content).into_owned();
     if text.trim_start().starts_with('{') {

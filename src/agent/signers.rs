@@ -44,7 +44,7 @@ pub fn read_signers(
     let content = match bounded::read_trusted(&signers.path, limit, us) {
         Ok(Some(content)) => content,
         Ok(None) => {
-            let message = "the file does not exist; [trust] allowed_signers names it";
+            let message = "no such file; [trust] allowed_signers names it";
             return Err(of_whole_file(message.to_owned()));
         }
         Err(message) => return Err(of_whole_file(message)),

@@ -9,7 +9,7 @@ use authkeys_core::fault::{FaultClass, FaultCode};
 pub(super) fn code(text: &str) -> Result<FaultCode, String> {
     let bare = text.trim_matches(['[', ']']).to_ascii_uppercase();
     FaultCode::parse(&bare)
-        .ok_or_else(|| "unknown code; `authkeysd explain --list` lists them".to_owned())
+        .ok_or_else(|| "no such code; `authkeysd explain --list` lists them".to_owned())
 }
 
 /// Runs the command.

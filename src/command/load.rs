@@ -30,7 +30,7 @@ pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
     let content = match bounded::read_trusted(path, MAX_CONFIG, us) {
         Ok(Some(content)) => content,
         Ok(None) => {
-            let text = "the file does not exist; write it, or name another with --config";
+            let text = "no such file; write one, or name another with --config";
             return Err(whole(text.to_owned()));
         }
         Err(fault) => return Err(whole(fault)),

@@ -18,7 +18,7 @@ use authkeys_terminal::bounded::FileError;
 #[non_exhaustive]
 pub enum HostError {
     /// NSS answered, and does not know the account.
-    #[error("account {account} does not exist: create it, or take it out of the configuration")]
+    #[error("no account {account} exists here: create it, or take it out of the configuration")]
     UnknownAccount {
         /// The name or user id that was looked up.
         account: String,

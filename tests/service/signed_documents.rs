@@ -333,7 +333,7 @@ fn every_fault_of_the_signers_file_is_a_configuration_error() {
     fs::remove_file(&file).unwrap();
     node.setup
         .run(["sync"])
-        .fails(78, &[&[&file, "the file does not exist"]]);
+        .fails(78, &[&[&file, "no such file"]]);
     node.allow(&[("ops@acme", "", &node.ops)]);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     fs::set_permissions(&file, open).unwrap();

@@ -337,6 +337,6 @@ fn f36_what_is_wrong_with_the_metadata_service_is_told_where_credentials_or_regi
     setup.environment.retain(|(name, _)| !name.contains("KEY"));
     setup.run(["sync"]).fails(
         77,
-        &[&["no credentials were found; attach an instance profile or set AWS_PROFILE"]],
+        &[&["there are no credentials; attach an instance profile or set AWS_PROFILE"]],
     );
 }

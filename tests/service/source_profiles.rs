@@ -87,7 +87,7 @@ fn each_kind_of_credentials_that_fails_says_what_to_do() {
         (
             "[profile p]\nregion = eu-west-1\n",
             77,
-            &["no credentials were found", "AWS_PROFILE"],
+            &["there are no credentials", "AWS_PROFILE"],
         ),
     ] {
         let run = with_profile(profile, &stub.endpoint());

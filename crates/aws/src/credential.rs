@@ -108,7 +108,7 @@ impl Credential {
     fn described(&self, failure: FetchError, call: &Call, code: Option<&str>) -> FetchError {
         let remedy = match code {
             Some(NOT_FOUND) => format!(
-                "the secret does not exist in {}: correct its name, or its region (AWS_REGION, or \
+                "no such secret in {}: correct its name, or its region (AWS_REGION, or \
                  secretsmanager:NAME?region=REGION)",
                 call.endpoint
             ),

@@ -47,7 +47,7 @@ fn the_one(bytes: &[u8]) -> Result<&[u8], String> {
         ([key], _) => Ok(key),
         // The caller reports what is wrong with it.
         ([], [first, ..]) => Ok(first),
-        ([], []) => Err("it contains no key".to_owned()),
+        ([], []) => Err("no key in it".to_owned()),
         (keys, _) => Err(format!(
             "it has {} keys; name each of them by itself",
             keys.len()

@@ -414,7 +414,7 @@ fn renumbered(
             )),
         };
     }
-    let next = next_serial(own, before.serial).ok_or("no serial is left below 2^53")?;
+    let next = next_serial(own, before.serial).ok_or("no serial left below 2^53")?;
     if keep {
         return match own {
             Some(own) if own == next => Ok(text.to_vec()),

@@ -117,7 +117,7 @@ fn public_half(path: &Path) -> Result<(KeyBlob, String), String> {
         Ok(Some(found)) => found,
         Ok(None) => {
             return Err(
-                "the file does not exist; name a key's file, or kms: and the name of a key in AWS \
+                "no such file; name a key's file, or kms: and the name of a key in AWS \
                  KMS"
                 .to_owned(),
             );

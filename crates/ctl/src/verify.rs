@@ -55,7 +55,7 @@ pub(super) fn read_signers(
         Ok(None) => {
             return Err(misconfigured(
                 path,
-                "the file does not exist; --allowed-signers names one in ssh-keygen's \
+                "no such file; --allowed-signers names one in ssh-keygen's \
                  allowed_signers format",
             ));
         }

@@ -56,7 +56,7 @@ fn somebody() -> io::Result<(Uid, Gid)> {
         }
     }
     Err(io::Error::other(format!(
-        "neither user {} nor {} exists to run as, and it never runs as root",
+        "no user {} or {} to run as, and it never runs as root",
         USERS[0], USERS[1]
     )))
 }

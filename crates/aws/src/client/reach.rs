@@ -100,7 +100,7 @@ pub(super) fn unanswered(
         ),
         Some(_) => (
             Class::Denied,
-            "was not made: no credentials were found".to_owned(),
+            "was not made: there are no credentials".to_owned(),
             CREDENTIALS.to_owned(),
         ),
         None if not_made => (

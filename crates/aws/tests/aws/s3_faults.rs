@@ -634,7 +634,7 @@ fn f36_missing_credentials_are_named() {
             "{error}"
         );
         for part in [
-            "no credentials were found",
+            "there are no credentials",
             "instance profile",
             "AWS_PROFILE",
             "hop limit",

@@ -20,7 +20,7 @@ const OPENSSH: &[u8] = b"openssh-key-v1\0";
 pub enum BadPrivateKey {
     /// No private key at all.
     #[error(
-        "it contains no private key; \
+        "no private key in it; \
          expected {{\"PrivateKey\": \"...\", \"PublicKey\": \"...\"}}, \
          or a private key as ssh-keygen writes it"
     )]

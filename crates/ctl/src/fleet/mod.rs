@@ -428,10 +428,7 @@ fn no_node(selection: &Selection, scope: &Scope) -> String {
         None => "in this region".to_owned(),
     };
     match (selection.place(), selection.filter.as_slice()) {
-        (Some(place), []) => format!(
-            "no report object was found below {}; check the place",
-            place.url()
-        ),
+        (Some(place), []) => format!("no report object below {}; check the place", place.url()),
         (_, []) => format!("no instance is running {region}; check the region and the account"),
         (_, filters) => format!(
             "no running instance {region} matches {}; check the filters, the region and the \

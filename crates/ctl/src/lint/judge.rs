@@ -239,7 +239,7 @@ fn read_config(path: &Path) -> Result<Config, Exit> {
         Ok(None) => {
             return Err(misconfigured(
                 path,
-                "the file does not exist; name a node's configuration with --config",
+                "no such file; name a node's configuration with --config",
             ));
         }
         Err(fault) => return Err(misconfigured(path, &fault.beside(path))),

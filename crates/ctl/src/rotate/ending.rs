@@ -21,7 +21,7 @@ impl<W: World> Engine<'_, W> {
         self.clear_label(&held).await?;
         let key_set = self.world.key_set().await?;
         let Some((old, current)) = retirement(&held, &key_set) else {
-            let detail = "no old key is left to end";
+            let detail = "no old key to end";
             self.world.tell(Phase::Retire, PhaseState::Skipped, detail);
             return Ok(());
         };
@@ -65,7 +65,7 @@ impl<W: World> Engine<'_, W> {
         let held = self.held().await?;
         let key_set = self.world.key_set().await?;
         let Some((old, _)) = retirement(&held, &key_set) else {
-            let detail = "no old key is left";
+            let detail = "no old key left";
             self.world.tell(Phase::Verify, PhaseState::Skipped, detail);
             return Ok(());
         };

@@ -135,9 +135,7 @@ impl<'a, W: World> Engine<'a, W> {
         let secret = self.plan.secret.clone();
         if !held.exists {
             if secret.starts_with("arn:") {
-                return Err(Halt::failed(format!(
-                    "secret {secret} does not exist; check the ARN"
-                )));
+                return Err(Halt::failed(format!("no secret {secret}; check the ARN")));
             }
             // A run that is faster creates the same secret.
             self.world.create_secret(&token("", "made", 0)).await?;

@@ -240,7 +240,7 @@ fn what_is_no_key_to_grant_has_its_own_clear_word_and_nothing_is_written() {
             vec![file("both", &format!("{}\n{}\n", one.line, two.line))],
             "it has 2 keys; name each of them by itself",
         ),
-        (vec![file("empty", "# nothing\n\n")], "it contains no key"),
+        (vec![file("empty", "# nothing\n\n")], "no key in it"),
         (vec![file("words", "not a key\n")], "is not granted: "),
         (
             vec!["/nonexistent/two.pub".to_owned()],

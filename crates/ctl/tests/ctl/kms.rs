@@ -395,7 +395,7 @@ fn a_signer_that_nodes_would_refuse_or_that_has_no_name_gets_no_line() {
     let small = Key::rsa(1024, "small");
     signer("small", &small.line, &[]).fails(1, &[&["nodes would refuse", "1024"]]);
     let missing = directory.path().join("missing");
-    outcome_of(clean_ctl().arg("signer").arg(missing)).fails(1, &[&["the file does not exist"]]);
+    outcome_of(clean_ctl().arg("signer").arg(missing)).fails(1, &[&["no such file"]]);
 }
 
 /// What the AWS CLI does with the two commands of the guide.

@@ -232,7 +232,7 @@ fn an_audience_and_a_configuration_make_it_judge_as_that_node_would() {
             .contains("min_keys asks for 2")
     );
     fs::remove_file(&config).unwrap();
-    with(&[]).fails(78, &[&["config.toml", "the file does not exist"]]);
+    with(&[]).fails(78, &[&["config.toml", "no such file"]]);
 }
 
 #[test]

@@ -310,7 +310,7 @@ fn lint_with_a_nodes_configuration_says_of_signatures_what_that_node_says() {
         78,
         &[&[
             allowed.to_str().unwrap(),
-            "the file does not exist; --allowed-signers names one",
+            "no such file; --allowed-signers names one",
         ]],
     );
     let copy = desk.file("copy", lines.clone() + &line("weak@acme", &weak));
