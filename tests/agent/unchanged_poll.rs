@@ -1,7 +1,7 @@
 //! A poll that finds nothing new decides nothing, and still sees whatever somebody changes.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -200,6 +200,14 @@ fn f62_what_an_idle_poll_goes_by_is_looked_at_every_time() {
         fs::write(&pinned, format!("{} pinned\n", key(KEYS + 1))).unwrap();
         node.after_next_poll();
         assert!(has(KEYS + 1) && !has(KEYS), "the pinned keys");
+
+        let target = node.setup.path("pinned-elsewhere");
+        fs::rename(&pinned, &target).unwrap();
+        symlink(&target, &pinned).unwrap();
+        node.until_idle();
+        fs::write(&target, format!("{} pinned\n", key(KEYS + 2))).unwrap();
+        node.after_next_poll();
+        assert!(has(KEYS + 2) && !has(KEYS + 1), "what a link leads to");
 
         node.until_idle();
         fs::set_permissions(&pinned, fs::Permissions::from_mode(0o666)).unwrap();
