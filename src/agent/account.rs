@@ -8,12 +8,13 @@ use jiff::tz::TimeZone;
 
 use super::acquired::Acquired;
 use super::files::{Files, Purpose};
+use super::located::located;
 use super::pinned::Pinned;
 use super::sets::KeySets;
 use super::work::{Prepared, Work, host_fault};
 use super::{Agent, Cycle};
-use crate::host::{Account, Host, HostError, Place, Snapshot, Target};
-use authkeys_core::config::{AccountConfig, Placed};
+use crate::host::{Host, HostError, Snapshot, Target};
+use authkeys_core::config::AccountConfig;
 use authkeys_core::document::{Digest, LeftOut};
 use authkeys_core::key::{Fingerprint, FingerprintSet};
 use authkeys_core::origin::{Fetch, SourceUrl};
@@ -444,49 +445,6 @@ fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName
     match &account.user {
         Some(configured) => vec![configured, &target.account.user],
         None => vec![&target.account.user],
-    }
-}
-
-/// Where the configuration puts the account's keys.
-fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
-    let user = found.user.as_str();
-    let placed = account.file.place(user, found.uid, &found.home)?;
-    let place = match (placed, &account.fragment) {
-        (Placed::BelowHome(_), Some(name)) => Place::Fragment {
-            name: name.to_string(),
-        },
-        (Placed::Elsewhere(_), Some(_)) => {
-            return Err("`layout = \"coreos\"` needs a home of the account's own".to_owned());
-        }
-        (Placed::BelowHome(below), None) => Place::Home { below },
-        (Placed::Elsewhere(path), None) => Place::System { path },
-    };
-    Ok(Target::new(found, place))
-}
-
-/// The account's file, or why its keys cannot be installed anywhere.
-pub fn located(
-    account: &AccountConfig,
-    found: Result<Account, HostError>,
-) -> Result<Target, Fault> {
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => {
-            let named = match &account.user {
-                Some(user) => user.as_str(),
-                None => "",
-            };
-            return Err(host_fault(named, &error));
-        }
-    };
-    let user = found.user.to_string();
-    match target(account, found) {
-        Ok(target) => Ok(target),
-        Err(fault) => {
-            let text = format!("account {user}: {fault}");
-            let subject = Subject::Account(user);
-            Err(Fault::new(FaultCode::FileMisplaced, subject, text))
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::state::{Accepted, AcceptedStage, Kept};
+use authkeys_core::config::AccountConfig;
 use authkeys_core::document::Document;
 use authkeys_core::origin::{FetchError, SourceUrl, Stage, Version, Versions};
 use authkeys_core::outcome::{
@@ -259,4 +260,15 @@ impl KnownVersions {
         let (from, versions) = self.0.as_ref()?;
         (*from == url.to_string()).then_some(versions)
     }
+}
+
+/// Whether all sources of an account answered in this cycle.
+pub(super) fn is_fresh(account: &AccountConfig, acquired: &BTreeMap<SourceUrl, Acquired>) -> bool {
+    for source in &account.sources {
+        match acquired.get(&source.url) {
+            Some(got) if got.fresh => {}
+            _ => return false,
+        }
+    }
+    true
 }

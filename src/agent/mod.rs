@@ -8,6 +8,7 @@ mod files;
 mod fragments;
 mod judge;
 mod last_cycle;
+mod located;
 mod pinned;
 mod recent;
 mod sets;
@@ -22,7 +23,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::host::Host;
-use crate::state::{Kept, State, Store};
+use crate::state::{State, Store};
 use authkeys_core::caught::caught;
 use authkeys_core::config::{AccountConfig, Config, Source};
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl};
@@ -33,7 +34,7 @@ use authkeys_core::schedule::Clock;
 
 use account::Found;
 use acquire::SourceAnswers;
-use acquired::{Acquired, KnownVersions};
+use acquired::{Acquired, KnownVersions, is_fresh};
 use apply::Carried;
 use last_cycle::{Left, OwnFiles};
 use pinned::Pinned;
@@ -43,10 +44,10 @@ use shared_files::SharedFiles;
 use together::all_of;
 use work::Prepared;
 
-pub use account::located;
 pub use acquire::open_to_others;
 pub use fragments::obstacle_faults;
 pub use last_cycle::LastCycle;
+pub use located::located;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
 pub use work::host_fault;
@@ -270,7 +271,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         } = gathered;
         self.excuse_unread(&mut acquired);
         let first = store.is_new();
-        let news = in_force(&state) != in_force(store.state());
+        let news = state.kept() != store.state().kept();
         let mut cycle = Cycle::new(store, state, intent, started, faults);
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
@@ -446,26 +447,6 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         outcomes
     }
-}
-
-/// Whether all sources of an account answered in this cycle.
-fn is_fresh(account: &AccountConfig, acquired: &BTreeMap<SourceUrl, Acquired>) -> bool {
-    for source in &account.sources {
-        match acquired.get(&source.url) {
-            Some(got) if got.fresh => {}
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// The documents in force, by source.
-fn in_force(state: &State) -> Vec<(&String, Vec<Kept>)> {
-    let mut in_force = Vec::with_capacity(state.sources.len());
-    for (url, accepted) in &state.sources {
-        in_force.push((url, accepted.documents().collect()));
-    }
-    in_force
 }
 
 impl<'s> Cycle<'s> {

@@ -195,6 +195,15 @@ impl State {
         None
     }
 
+    /// The kept documents of each source.
+    pub fn kept(&self) -> Vec<(&String, Vec<Kept>)> {
+        let mut kept = Vec::with_capacity(self.sources.len());
+        for (url, accepted) in &self.sources {
+            kept.push((url, accepted.documents().collect()));
+        }
+        kept
+    }
+
     /// Whether what an account's file held before authkeysd replaced it has been saved.
     pub fn has_adopted(&self, user: &UserName, file: &Path) -> bool {
         match self.accounts.get(user) {

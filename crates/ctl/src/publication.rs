@@ -1,9 +1,7 @@
 //! The steps that every publication takes: judge the key set, show what changes, take the next
 //! serial, ask, sign, write under a condition, read it back, nudge the nodes and wait for them.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -21,13 +19,14 @@ use authkeys_core::document::{self, Document, Form, Serial};
 use authkeys_core::encryption::Encryption;
 use authkeys_core::publishing::diff::Diff;
 use authkeys_core::publishing::edit::{self, next_serial};
-use authkeys_core::report::text::one_line;
 use authkeys_terminal::{clock, colour};
 pub(super) use before::Before;
+use confirm::confirm;
 pub(super) use editable::{Editable, TextForm};
 
 mod before;
 mod concerns;
+mod confirm;
 mod editable;
 mod write;
 
@@ -479,33 +478,6 @@ fn warn(concerns: &[String]) {
     for concern in concerns {
         complain(&format!("warning: {concern}"));
     }
-}
-
-/// Asks on the terminal; without one, goes on only if there are no concerns.
-fn confirm(target: &PublishTarget, concerns: &[String]) -> Result<(), Exit> {
-    let terminal = File::options().read(true).write(true).open("/dev/tty");
-    let (Ok(mut terminal), true) = (terminal, std::io::stderr().is_terminal()) else {
-        if concerns.is_empty() {
-            return Ok(());
-        }
-        complain(
-            "nothing was written: no terminal to ask on; --yes publishes in spite of the \
-             warnings",
-        );
-        return Err(Exit::Failed);
-    };
-    let mut answer = String::new();
-    let asked = write!(
-        terminal,
-        "Publish this at {}? [y/N] ",
-        one_line(&target.to_string())
-    )
-    .and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
-    if asked.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
-        return Ok(());
-    }
-    complain("nothing was written");
-    Err(Exit::Failed)
 }
 
 /// `NAME/SERIAL`, as `authkeysctl fleet` writes it.
