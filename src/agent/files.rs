@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
 use authkeys_core::key::Fingerprint;
 use authkeys_core::plan::{
-    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, keep_present_lines, plan,
+    Desired, Fragments, Generator, Mode, Plan, PresentLines, add_pinned, keep_present_lines, plan,
     plan_fragments,
 };
 
@@ -42,10 +42,10 @@ impl Files {
     }
 
     pub(super) fn of_fragments(found: FoundFragments) -> Self {
-        let maker = match (found.installed, found.obstacles.is_empty()) {
-            (false, _) => Maker::Nobody,
-            (true, true) => Maker::Program,
-            (true, false) => Maker::Blocked,
+        let generator = match (found.installed, found.obstacles.is_empty()) {
+            (false, _) => Generator::None,
+            (true, true) => Generator::UpdateSshKeys,
+            (true, false) => Generator::Blocked,
         };
         let mut others = BTreeMap::new();
         for (name, snapshot) in &found.others {
@@ -55,9 +55,9 @@ impl Files {
         let fragments = Fragments {
             ours: found.ours.content.clone(),
             others,
-            made: found.made.content.clone(),
-            maker,
-            unborn: !found.exists,
+            generated: found.generated.content.clone(),
+            generator,
+            directory_missing: !found.exists,
         };
         Self::Several(Box::new(found), fragments)
     }
@@ -135,7 +135,7 @@ impl Files {
     pub(super) fn place(&self, target: &Target) -> Option<((u64, u64), OsString)> {
         let (snapshot, path) = match self {
             Self::One(snapshot) => (snapshot, target.path()),
-            Self::Several(found, _) => (&found.made, target.made().path()),
+            Self::Several(found, _) => (&found.generated, target.generated().path()),
         };
         Some((snapshot.directory?, path.file_name()?.to_owned()))
     }
@@ -145,7 +145,7 @@ impl Files {
         match self {
             Self::One(snapshot) => snapshot.content.clone(),
             Self::Several(found, fragments) => {
-                if !found.exists && found.made.content.is_none() {
+                if !found.exists && found.generated.content.is_none() {
                     return None;
                 }
                 let mut texts = Vec::new();
@@ -155,7 +155,7 @@ impl Files {
                 for (name, content) in &fragments.others {
                     texts.push(headed(name, content));
                 }
-                if let Some(content) = &fragments.made {
+                if let Some(content) = &fragments.generated {
                     texts.push(headed("authorized_keys", content));
                 }
                 Some(texts.join(&b'\n'))

@@ -5,7 +5,7 @@ use super::files::Files;
 use super::work::{Settled, Work, host_fault};
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Stamp, Target};
 use authkeys_core::outcome::{Fault, FaultCode, KeyShown, Subject, chain};
-use authkeys_core::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
+use authkeys_core::plan::{Fragments, Generator, Mode, Plan, dropped, repair};
 
 /// Import, write, run, repair and a last check, with room for other writers.
 const TRIES: usize = 8;
@@ -38,13 +38,13 @@ impl Next {
         let Files::Several(found, present) = &work.files else {
             return None;
         };
-        let import = present.to_be_imported();
+        let import = present.needs_import();
         // Nothing is written to a directory that update-ssh-keys did not create: it would then
         // never import `authorized_keys`.
         let writes =
             !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
         let refresh = plan.refresh && !ran;
-        let right = put_right(&work.desired, present, &work.installed);
+        let right = repair(&work.desired, present, &work.installed);
         if !writes && !refresh && right.is_none() {
             return None;
         }
@@ -101,7 +101,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
             progress.ran = true;
         } else if !writes && !refresh {
             let content = right.unwrap_or_default();
-            let replaced = replace(host, &target.made(), &found.made.stamp, &content)?;
+            let replaced = replace(host, &target.generated(), &found.generated.stamp, &content)?;
             if replaced == Replaced::Done {
                 (progress.by_hand, progress.settled.changed) = (true, true);
             }
@@ -118,10 +118,10 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
         };
         plan = work.plan_of(&work.files);
         if let Files::Several(_, now) = &work.files {
-            let is_right = put_right(&work.desired, now, &work.installed).is_none();
+            let is_right = repair(&work.desired, now, &work.installed).is_none();
             progress.settled.changed |= progress.ran && was_wrong && is_right;
             // If the import has just created the directory, what is written now needs another run.
-            progress.ran &= !import || now.unborn;
+            progress.ran &= !import || now.directory_missing;
         }
     }
     Err(work.contended())
@@ -201,11 +201,11 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
     let Files::Several(_, present) = &work.files else {
         return settled;
     };
-    let made = work.target.made().path();
+    let generated = work.target.generated().path();
     let who = &work.target.account.user;
-    let made = made.display();
+    let generated = generated.display();
     settled.faults = named(work);
-    let dropped = if present.maker == Maker::Nobody {
+    let dropped = if present.generator == Generator::None {
         Vec::new()
     } else {
         dropped(&work.desired, present)
@@ -218,28 +218,28 @@ fn finish(work: &Work, progress: FragmentProgress) -> Settled {
         Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(work.fault(
             FaultCode::ProgramFailed,
             format!(
-                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and correct \
+                "account {who}: {}; authkeysd wrote {generated} by itself: run it by hand and correct \
                  what it names",
                 chain(&fault)
             ),
         )),
-        None if !dropped.is_empty() && present.maker == Maker::Program => {
+        None if !dropped.is_empty() && present.generator == Generator::UpdateSshKeys => {
             settled.faults.push(work.fault(
                 FaultCode::FragmentsIncomplete,
                 format!(
                     "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to \
-                     {made} by itself until the next run of update-ssh-keys; publish a key of \
+                     {generated} by itself until the next run of update-ssh-keys; publish a key of \
                      another type"
                 ),
             ));
         }
-        None if by_hand && present.maker == Maker::Program && !settled.faults.is_empty() => {}
-        None if by_hand && present.maker == Maker::Program && !work.desired.entries.is_empty() => {
+        None if by_hand && present.generator == Generator::UpdateSshKeys && !settled.faults.is_empty() => {}
+        None if by_hand && present.generator == Generator::UpdateSshKeys && !work.desired.entries.is_empty() => {
             settled.faults.push(work.fault(
                 FaultCode::FragmentsIncomplete,
                 format!(
                     "account {who}: update-ssh-keys did not do its work although it said so; \
-                     authkeysd wrote {made} by itself: is it the real one?"
+                     authkeysd wrote {generated} by itself: is it the real one?"
                 ),
             ));
         }

@@ -102,7 +102,7 @@ fn place_of(found: &Found) -> Option<((u64, u64), OsString)> {
 
 fn read_by_sshd(target: &Target) -> PathBuf {
     if target.is_fragment() {
-        target.made().path()
+        target.generated().path()
     } else {
         target.path()
     }

@@ -15,7 +15,7 @@ use super::{Account, HostError, MAX_FILE, Snapshot, refresh};
 
 /// The directory of fragments, and `authorized_keys` beside it.
 pub(super) const DIRECTORY: &str = ".ssh/authorized_keys.d";
-pub(super) const MADE: &str = ".ssh/authorized_keys";
+pub(super) const GENERATED: &str = ".ssh/authorized_keys";
 /// The name that temporary files start with. They are in `.ssh`, because update-ssh-keys takes
 /// everything in the directory itself for keys, even leftovers.
 pub(super) const STAGED_AS: &str = "authorized_keys.d";
@@ -32,7 +32,7 @@ pub struct FoundFragments {
     /// The other readable fragments, by name.
     pub others: Vec<(String, Snapshot)>,
     /// `authorized_keys`.
-    pub made: Snapshot,
+    pub generated: Snapshot,
     /// What blocks the directory: update-ssh-keys would fail or hang on it.
     pub obstacles: Vec<HostError>,
     /// The directory exists.
@@ -64,20 +64,20 @@ pub(super) fn read_all(
     let mut found = FoundFragments {
         ours: Snapshot::absent(),
         others: Vec::new(),
-        made: Snapshot::absent(),
+        generated: Snapshot::absent(),
         obstacles: Vec::new(),
         exists: false,
         installed: refresh::installed().is_some(),
     };
     let wanted = wanted(account);
-    let Some(ssh) = below_home(account, Path::new(MADE), Absent::Leave)? else {
+    let Some(ssh) = below_home(account, Path::new(GENERATED), Absent::Leave)? else {
         return Ok(found);
     };
     if sweeps {
         sweep(&ssh, OsStr::new(STAGED_AS));
         sweep(&ssh, OsStr::new("authorized_keys"));
     }
-    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, repairs)?;
+    found.generated = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, repairs)?;
     let below = Path::new(DIRECTORY).join(fragment);
     let Some(directory) = below_home(account, &below, Absent::Leave)? else {
         return Ok(found);

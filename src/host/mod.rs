@@ -94,10 +94,10 @@ impl Target {
     }
 
     /// The file that update-ssh-keys generates from the account's fragments.
-    pub fn made(&self) -> Self {
+    pub fn generated(&self) -> Self {
         Self {
             place: Place::Home {
-                below: fragments::MADE.into(),
+                below: fragments::GENERATED.into(),
             },
             ..self.clone()
         }

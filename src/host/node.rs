@@ -400,8 +400,11 @@ impl Located {
                 let below = Path::new(fragments::DIRECTORY).join(name);
                 let name = file_name(&below)?.to_owned();
                 let directory = walk::below_home(&target.account, &below, absent)?;
-                let staging =
-                    walk::below_home(&target.account, Path::new(fragments::MADE), Absent::Leave)?;
+                let staging = walk::below_home(
+                    &target.account,
+                    Path::new(fragments::GENERATED),
+                    Absent::Leave,
+                )?;
                 Self {
                     name,
                     directory,

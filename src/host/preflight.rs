@@ -27,11 +27,11 @@ pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Resul
             lock::take(account, lock_wait, Absent::Leave).map(drop)
         }
         Place::Fragment { name } => {
-            let made = Path::new(fragments::MADE);
+            let generated = Path::new(fragments::GENERATED);
             let ours = Path::new(fragments::DIRECTORY).join(name);
             file(
-                &walk::reach_below_home(account, made)?,
-                file_name(made)?,
+                &walk::reach_below_home(account, generated)?,
+                file_name(generated)?,
                 length,
                 Payer::Account,
             )?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use authkeys_core::document::{self, Rules};
 use authkeys_core::outcome::Status;
 use authkeys_core::plan::{
-    Desired, ExpiryForm, Fragments, Maker, Mode, Moment, desired, plan_fragments, put_right,
+    Desired, ExpiryForm, Fragments, Generator, Mode, Moment, desired, plan_fragments, repair,
 };
 use authkeys_core::user::UserName;
 use authkeys_testing::numbered::{ed, on_curve, print, rules, wire};
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use crate::world::{Program, World};
 
 const ONE: &str = "source = \"file:/k\"\n[policy]\nmin_keys = 0\n[[account]]\nuser = \"a\"\nlayout = \"coreos\"\n";
-const MADE: &str = "/home/a/.ssh/authorized_keys";
+const GENERATED: &str = "/home/a/.ssh/authorized_keys";
 const OURS: &str = "/home/a/.ssh/authorized_keys.d/authkeysd";
 const OLD: &str = "/home/a/.ssh/authorized_keys.d/old_authorized_keys";
 const IGNITION: &str = "/home/a/.ssh/authorized_keys.d/coreos-ignition";
@@ -89,7 +89,7 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     let world = world(Program::Works);
     let (old, new, own) = (ed(1), ed(2), ed(9));
     world.host.set(
-        MADE,
+        GENERATED,
         &format!("{old} puller\n{new} puller\n{own} of her own\n"),
     );
     let document = |revoked: &str| {
@@ -133,7 +133,7 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
         [format!("restrict,pty {new}")]
     );
     assert_eq!(
-        keys(&world.host.text(MADE)),
+        keys(&world.host.text(GENERATED)),
         sorted(&[&format!("restrict,pty {new}"), &own])
     );
     assert_eq!(
@@ -155,13 +155,13 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     );
 
     // Somebody pulls once more, into the file and into another fragment.
-    world.host.set(MADE, &format!("{old} puller\n"));
+    world.host.set(GENERATED, &format!("{old} puller\n"));
     world.host.set(IGNITION, &format!("{old}\n{own}\n"));
     let outcome = world.cycle();
     assert_eq!((outcome.status, outcome.changed()), (Status::Ok, true));
     assert_eq!(keys(&world.host.text(IGNITION)), std::slice::from_ref(&own));
     assert_eq!(
-        keys(&world.host.text(MADE)),
+        keys(&world.host.text(GENERATED)),
         sorted(&[&format!("restrict,pty {new}"), &own, &own])
     );
 }
@@ -177,7 +177,7 @@ fn a_set_that_is_empty_on_purpose_leaves_no_key_of_ours_whatever_the_program_say
         let world = world(Program::Works);
         world.publish("file:/k", "1", &format!("{}\n", ed(1)));
         world.cycle();
-        assert_eq!(keys(&world.host.text(MADE)), [ed(1)]);
+        assert_eq!(keys(&world.host.text(GENERATED)), [ed(1)]);
         *world.host.program.borrow_mut() = program;
         world.publish("file:/k", "2", r#"{"version":1,"keys":[]}"#);
         let outcome = world.cycle();
@@ -187,7 +187,10 @@ fn a_set_that_is_empty_on_purpose_leaves_no_key_of_ours_whatever_the_program_say
             "{outcome:#?}"
         );
         assert_eq!(
-            (keys(&world.host.text(MADE)), keys(&world.host.text(OURS))),
+            (
+                keys(&world.host.text(GENERATED)),
+                keys(&world.host.text(OURS))
+            ),
             (vec![], vec![])
         );
         assert!(!world.cycle().changed());
@@ -198,7 +201,9 @@ fn a_set_that_is_empty_on_purpose_leaves_no_key_of_ours_whatever_the_program_say
 fn a_program_that_fails_or_lies_locks_nobody_out_and_keeps_nobody_in() {
     for program in [Program::Fails, Program::Lies] {
         let world = world(Program::Works);
-        world.host.set(MADE, &format!("{} of her own\n", ed(9)));
+        world
+            .host
+            .set(GENERATED, &format!("{} of her own\n", ed(9)));
         world.publish("file:/k", "1", &format!("{}\n", ed(1)));
         world.cycle();
         *world.host.program.borrow_mut() = program;
@@ -211,28 +216,30 @@ fn a_program_that_fails_or_lies_locks_nobody_out_and_keeps_nobody_in() {
                 "{outcome:#?}"
             );
             assert!(
-                outcome.detail.contains("update-ssh-keys") && outcome.detail.contains(MADE),
+                outcome.detail.contains("update-ssh-keys") && outcome.detail.contains(GENERATED),
                 "{}",
                 outcome.detail
             );
-            assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(2)]));
+            assert_eq!(keys(&world.host.text(GENERATED)), sorted(&[&ed(9), &ed(2)]));
         }
         *world.host.program.borrow_mut() = Program::Works;
         assert_eq!(world.cycle().status, Status::Ok);
-        assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(2)]));
-        assert!(!world.host.text(MADE).contains("BEGIN"));
+        assert_eq!(keys(&world.host.text(GENERATED)), sorted(&[&ed(9), &ed(2)]));
+        assert!(!world.host.text(GENERATED).contains("BEGIN"));
     }
 }
 
 #[test]
 fn a_first_run_that_does_not_come_off_leaves_no_directory_that_would_never_be_imported() {
     let world = world(Program::Fails);
-    world.host.set(MADE, &format!("{} of her own\n", ed(9)));
+    world
+        .host
+        .set(GENERATED, &format!("{} of her own\n", ed(9)));
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let outcome = world.cycle();
     assert_eq!(outcome.status, Status::Degraded);
     assert_eq!(world.host.text(OURS), "");
-    assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(1)]));
+    assert_eq!(keys(&world.host.text(GENERATED)), sorted(&[&ed(9), &ed(1)]));
     *world.host.program.borrow_mut() = Program::Works;
     assert_eq!(world.cycle().status, Status::Ok);
     assert_eq!(
@@ -240,7 +247,7 @@ fn a_first_run_that_does_not_come_off_leaves_no_directory_that_would_never_be_im
         [ed(9)],
         "its own key is imported, ours is not"
     );
-    assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(1)]));
+    assert_eq!(keys(&world.host.text(GENERATED)), sorted(&[&ed(9), &ed(1)]));
 }
 
 #[test]
@@ -258,13 +265,13 @@ fn f06_a_security_key_that_the_program_leaves_out_is_in_force_and_named_for_as_l
             outcome.detail.contains("leaves out SHA256:")
                 && outcome.detail.contains("sk-ssh-ed25519")
         );
-        assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(1), &sk()]));
+        assert_eq!(keys(&world.host.text(GENERATED)), sorted(&[&ed(1), &sk()]));
     }
     let runs = *world.host.runs.borrow();
-    world.host.set(MADE, &format!("{} \n", ed(1)));
+    world.host.set(GENERATED, &format!("{} \n", ed(1)));
     assert!(world.cycle().changed(), "somebody else ran it");
     assert_eq!(
-        (keys(&world.host.text(MADE)), *world.host.runs.borrow()),
+        (keys(&world.host.text(GENERATED)), *world.host.runs.borrow()),
         (sorted(&[&ed(1), &sk()]), runs)
     );
     world.publish("file:/k", "2", &format!("{}\n", ed(1)));
@@ -272,7 +279,7 @@ fn f06_a_security_key_that_the_program_leaves_out_is_in_force_and_named_for_as_l
     assert_eq!(
         world
             .host
-            .text(MADE)
+            .text(GENERATED)
             .lines()
             .filter(|line| line.contains("AAAA"))
             .count(),
@@ -284,9 +291,10 @@ fn f06_a_security_key_that_the_program_leaves_out_is_in_force_and_named_for_as_l
 fn without_the_program_the_fragment_is_all_and_no_plain_copy_defeats_it() {
     let world = world(Program::Absent);
     let (old, new, own) = (ed(1), ed(2), ed(9));
-    world
-        .host
-        .set(MADE, &format!("{old}\n{new} puller\n{own}\n{new} again\n"));
+    world.host.set(
+        GENERATED,
+        &format!("{old}\n{new} puller\n{own}\n{new} again\n"),
+    );
     let json = format!(
         r#"{{"version":1,"keys":[{{"public_key":"{new}","options":["from=\"10.0.0.0/8\""]}},{{"public_key":"{}"}}],"revoked":["{}"]}}"#,
         ed(3),
@@ -297,7 +305,7 @@ fn without_the_program_the_fragment_is_all_and_no_plain_copy_defeats_it() {
     let restricted = format!("from=\"10.0.0.0/8\" {new}");
     assert_eq!(world.host.text(OURS), format!("{restricted}\n{}\n", ed(3)));
     // Were sshd not to read the fragments, the key that was there would still let its owner in.
-    assert_eq!(world.host.text(MADE), format!("{restricted}\n{own}\n"));
+    assert_eq!(world.host.text(GENERATED), format!("{restricted}\n{own}\n"));
     assert!(!world.cycle().changed());
     assert_eq!(*world.host.runs.borrow(), 0);
 }
@@ -317,9 +325,9 @@ fn options_that_the_program_lost_are_not_taken_for_ours() {
         format!("restrict,pty {}", ed(1)),
         format!("restrict {0}\n{0}", ed(1)),
     ] {
-        world.host.set(MADE, &format!("{spoilt}\n"));
+        world.host.set(GENERATED, &format!("{spoilt}\n"));
         assert_eq!(
-            (world.cycle().status, keys(&world.host.text(MADE))),
+            (world.cycle().status, keys(&world.host.text(GENERATED))),
             (Status::Ok, vec![format!("restrict {}", ed(1))])
         );
         world.host.set(OURS, &format!("{spoilt}\n"));
@@ -330,7 +338,7 @@ fn options_that_the_program_lost_are_not_taken_for_ours() {
     }
     assert_eq!(*world.host.runs.borrow(), runs + 6);
     world.host.set(
-        MADE,
+        GENERATED,
         &format!("# auto\n RESTRICT\t{}\t other comment\n", ed(1)),
     );
     assert!(!world.cycle().changed(), "another spelling is the same");
@@ -342,11 +350,11 @@ fn a_node_that_knows_no_key_set_gets_its_pinned_keys_and_loses_nothing() {
     std::fs::write(pinned.path(), format!("{} break glass\n", ed(5))).unwrap();
     let mut world = world(Program::Works);
     world.config = format!("pinned_keys = \"{}\"\n{ONE}", pinned.path().display());
-    world.host.set(MADE, &format!("{}\n", ed(9)));
+    world.host.set(GENERATED, &format!("{}\n", ed(9)));
     let outcome = world.cycle();
     assert_eq!(outcome.status, Status::Failed);
     assert_eq!(
-        keys(&world.host.text(MADE)),
+        keys(&world.host.text(GENERATED)),
         sorted(&[&ed(9), &ed(5)]),
         "{outcome:#?}"
     );
@@ -357,7 +365,7 @@ fn a_node_that_knows_no_key_set_gets_its_pinned_keys_and_loses_nothing() {
 fn two_accounts_of_one_home_are_refused_whatever_their_layouts() {
     let two = ONE.replace("[[account]]", "[[account]]\nuser = \"twin\"\n[[account]]");
     let world = World::new(&two);
-    world.host.set(MADE, &format!("{}\n", ed(9)));
+    world.host.set(GENERATED, &format!("{}\n", ed(9)));
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let outcome = world.cycle();
     assert!(
@@ -367,7 +375,7 @@ fn two_accounts_of_one_home_are_refused_whatever_their_layouts() {
             .all(|account| account.detail.contains("several accounts share")),
         "{outcome:#?}"
     );
-    assert_eq!(world.host.text(MADE), format!("{}\n", ed(9)));
+    assert_eq!(world.host.text(GENERATED), format!("{}\n", ed(9)));
 }
 
 #[test]
@@ -379,13 +387,16 @@ fn f46_all_lines_of_a_key_reach_the_fragment_and_what_the_program_makes_of_it() 
     for program in [Program::Works, Program::Absent, Program::Lies] {
         let world = World::new(ONE);
         *world.host.program.borrow_mut() = program;
-        world.host.set(MADE, &format!("{}\n", ed(1)));
+        world.host.set(GENERATED, &format!("{}\n", ed(1)));
         world.publish("file:/k", "1", &format!("{one}\n{two}\n{one}\n"));
         let outcome = world.cycle();
         assert_eq!(outcome.accounts[0].in_force.len(), 1, "{outcome:#?}");
-        let made = world.host.text(MADE);
-        assert!(made.contains(&one) && made.contains(&two), "{made}");
-        assert_eq!(made.matches(&ed(1)).count(), 2, "{made}");
+        let generated = world.host.text(GENERATED);
+        assert!(
+            generated.contains(&one) && generated.contains(&two),
+            "{generated}"
+        );
+        assert_eq!(generated.matches(&ed(1)).count(), 2, "{generated}");
         assert!(!world.cycle().changed());
     }
 }
@@ -429,9 +440,9 @@ proptest! {
     fn a_plan_that_was_carried_out_leaves_nothing_to_plan_and_no_unwelcome_key(
         ours in prop::option::of(some_lines()),
         other in some_lines(),
-        made in prop::option::of(some_lines()),
+        generated in prop::option::of(some_lines()),
         block: bool,
-        maker in prop_oneof![Just(Maker::Nobody), Just(Maker::Program), Just(Maker::Blocked)],
+        generator in prop_oneof![Just(Generator::None), Just(Generator::UpdateSshKeys), Just(Generator::Blocked)],
     ) {
         let json = format!(
             r#"{{"version":1,"keys":[{{"public_key":"{0}","options":["restrict"]}},{{"public_key":"{1}"}},
@@ -441,24 +452,24 @@ proptest! {
         let (desired, installed) = (wanted(&json), BTreeSet::from([print(&ed(4)).parse_fingerprint()]));
         let mode = if block { Mode::Block } else { Mode::Exclusive };
         let others = BTreeMap::from([("x".to_owned(), other.into_bytes())]);
-        let (ours, made) = (ours.map(String::into_bytes), made.map(String::into_bytes));
-        let present = Fragments { ours, others, made, maker, unborn: false };
+        let (ours, generated) = (ours.map(String::into_bytes), generated.map(String::into_bytes));
+        let present = Fragments { ours, others, generated, generator, directory_missing: false };
         let plan = plan_fragments(&desired, mode, &present, &installed);
         let mut after = present.after(&plan);
         if plan.refresh {
             let all = after.ours.iter().chain(after.others.values()).map(|text| String::from_utf8(text.clone()).unwrap());
             let lines: Vec<String> = all.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
             let keys: Vec<String> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
-            after.made = Some(keys.join("\n").into_bytes());
+            after.generated = Some(keys.join("\n").into_bytes());
         }
-        if let Some(right) = put_right(&desired, &after, &installed) {
-            after.made = Some(right);
+        if let Some(right) = repair(&desired, &after, &installed) {
+            after.generated = Some(right);
         }
-        prop_assert_eq!(put_right(&desired, &after, &installed), None);
+        prop_assert_eq!(repair(&desired, &after, &installed), None);
         let again = plan_fragments(&desired, mode, &after, &installed);
         prop_assert!(again.content.is_none() && again.others.is_empty(), "{again:#?}");
         prop_assert!(again.added.is_empty() && again.removed.is_empty() && again.updated.is_empty(), "{again:#?}");
-        for (text, all) in [(&after.ours, true), (&after.made, maker != Maker::Nobody)] {
+        for (text, all) in [(&after.ours, true), (&after.generated, generator != Generator::None)] {
             let text = String::from_utf8(text.clone().unwrap_or_default()).unwrap();
             for gone in [ed(3), ed(4)] {
                 prop_assert!(!text.lines().any(|line| authkeys_core::key::identify(line.as_bytes())

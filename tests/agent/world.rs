@@ -303,7 +303,7 @@ impl Host for &Memory {
                 ..target.clone()
             })
         };
-        let (path, made) = (target.path(), target.made().path());
+        let (path, generated) = (target.path(), target.generated().path());
         let directory = path.parent().unwrap();
         let entries: Vec<PathBuf> = self.below(directory);
         let others = entries.iter().filter(|entry| **entry != path);
@@ -313,7 +313,7 @@ impl Host for &Memory {
             others: others
                 .map(|entry| (named(entry), snapshot(entry.clone()).unwrap()))
                 .collect(),
-            made: snapshot(made)?,
+            generated: snapshot(generated)?,
             obstacles: Vec::new(),
             exists: !entries.is_empty(),
             installed: *self.program.borrow() != Program::Absent,
@@ -322,7 +322,7 @@ impl Host for &Memory {
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
         *self.runs.borrow_mut() += 1;
-        let (path, made) = (target.path(), target.made().path());
+        let (path, generated) = (target.path(), target.generated().path());
         match *self.program.borrow() {
             Program::Works => {}
             Program::Fails => {
@@ -337,7 +337,7 @@ impl Host for &Memory {
         }
         let directory = path.parent().unwrap();
         if self.below(directory).is_empty() {
-            let old = self.text(made.to_str().unwrap());
+            let old = self.text(generated.to_str().unwrap());
             self.set(
                 directory.join("old_authorized_keys").to_str().unwrap(),
                 &old,
@@ -355,7 +355,7 @@ impl Host for &Memory {
             self.set(entry.to_str().unwrap(), &keys.concat());
             all.extend(keys.into_iter().filter(|line| !line.contains('@')).rev());
         }
-        self.set(made.to_str().unwrap(), &all.concat());
+        self.set(generated.to_str().unwrap(), &all.concat());
         Ok(())
     }
 }

@@ -153,11 +153,11 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
         KeyReading::Made => {
-            read = Some(target.made());
-            let made = target.made().path();
+            read = Some(target.generated());
+            let generated = target.generated().path();
             let message = format!(
                 "reads {}, which update-ssh-keys makes of {shown}",
-                made.display()
+                generated.display()
             );
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
@@ -248,7 +248,7 @@ fn label(user: &str, file: &Path) -> Option<Finding> {
 
 /// Whether it is one of the files from which cycles remove keys that must not be there.
 fn is_managed(file: &Path, target: &Target) -> bool {
-    same(file, &target.path()) || target.is_fragment() && same(file, &target.made().path())
+    same(file, &target.path()) || target.is_fragment() && same(file, &target.generated().path())
 }
 
 /// Reports other ways to log in that are not affected by revoking a key here.

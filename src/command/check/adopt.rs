@@ -194,7 +194,7 @@ fn prints(keys: &[KeyShown]) -> BTreeSet<Fingerprint> {
 /// The managed file, the other fragments, and the files that sshd reads, by its settings and by
 /// default.
 fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
-    let mut files = vec![target.path(), target.made().path()];
+    let mut files = vec![target.path(), target.generated().path()];
     if let (Place::Fragment { .. }, Ok(found)) = (&target.place, node.fragments(target)) {
         for (name, _) in &found.others {
             files.push(target.path().with_file_name(name));

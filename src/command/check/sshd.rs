@@ -124,7 +124,7 @@ impl Settings {
             return KeyReading::Itself;
         }
         if let Place::Fragment { .. } = target.place {
-            if Node::makes_fragments() && self.reads_any(&files, &target.made().path()) {
+            if Node::makes_fragments() && self.reads_any(&files, &target.generated().path()) {
                 return KeyReading::Made;
             }
             if self.command().is_some_and(is_ssh_key_dir) {

@@ -22,11 +22,11 @@ const VENDOR: char = '@';
 
 /// Which program generates `authorized_keys` from the fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Maker {
+pub enum Generator {
     /// update-ssh-keys is not installed: sshd must read the fragments themselves.
-    Nobody,
+    None,
     /// update-ssh-keys generates it.
-    Program,
+    UpdateSshKeys,
     /// update-ssh-keys is installed, but is not run, because it would fail or hang on something in
     /// the directory.
     Blocked,
@@ -40,12 +40,12 @@ pub struct Fragments {
     /// The other fragments, by name.
     pub others: BTreeMap<String, Vec<u8>>,
     /// `authorized_keys`; `None` if it does not exist.
-    pub made: Option<Vec<u8>>,
+    pub generated: Option<Vec<u8>>,
     /// What generates it.
-    pub maker: Maker,
+    pub generator: Generator,
     /// Whether `authorized_keys.d` does not exist yet. If we created it, update-ssh-keys would drop
     /// the content of `authorized_keys`.
-    pub unborn: bool,
+    pub directory_missing: bool,
 }
 
 impl Fragments {
@@ -61,14 +61,14 @@ impl Fragments {
 
     /// Whether update-ssh-keys has to run before anything is written, to import what it would
     /// otherwise drop.
-    pub fn to_be_imported(&self) -> bool {
-        self.unborn && self.maker == Maker::Program
+    pub fn needs_import(&self) -> bool {
+        self.directory_missing && self.generator == Generator::UpdateSshKeys
     }
 
     /// All lines of all files.
     pub fn all(&self) -> impl Iterator<Item = &[u8]> {
         let ours = self.ours.iter();
-        let files = ours.chain(self.others.values()).chain(&self.made);
+        let files = ours.chain(self.others.values()).chain(&self.generated);
         files.flat_map(|content| lines(content))
     }
 }
@@ -84,8 +84,8 @@ pub fn plan_fragments(
     let rules = FragmentRules::new(desired, installed);
     let mut plan = Plan::default();
     let mut others = present.others.clone();
-    if let (true, Some(made)) = (present.to_be_imported(), &present.made) {
-        others.insert(IMPORTED.to_owned(), made.clone());
+    if let (true, Some(generated)) = (present.needs_import(), &present.generated) {
+        others.insert(IMPORTED.to_owned(), generated.clone());
     }
     for (name, content) in &others {
         let kept = rules.keep(content, |fingerprint, _| !rules.unwelcome(fingerprint));
@@ -133,10 +133,10 @@ pub fn plan_fragments(
         plan.content = Some(new);
     }
 
-    let made = present.made.as_deref().unwrap_or_default();
+    let generated = present.generated.as_deref().unwrap_or_default();
     let written = plan.content.is_some() || !plan.others.is_empty();
-    plan.refresh = present.maker == Maker::Program
-        && (written || present.to_be_imported() || rules.needs_refresh(made));
+    plan.refresh = present.generator == Generator::UpdateSshKeys
+        && (written || present.needs_import() || rules.needs_refresh(generated));
     summarise(&mut plan, &rules, present, others, &ours_before);
     plan
 }
@@ -145,14 +145,14 @@ pub fn plan_fragments(
 /// the file is right. Keys that must not be in the file are removed, and missing keys are added
 /// between our markers, so that users whose keys the program omits can log in, and the fault stays
 /// visible. If nothing generates the file, no keys are added: sshd reads our fragment.
-pub fn put_right(
+pub fn repair(
     desired: &Desired,
     present: &Fragments,
     installed: &BTreeSet<Fingerprint>,
 ) -> Option<Vec<u8>> {
     let rules = FragmentRules::new(desired, installed);
-    let old = present.made.as_deref();
-    if old.is_none() && present.maker == Maker::Nobody {
+    let old = present.generated.as_deref();
+    if old.is_none() && present.generator == Generator::None {
         return None;
     }
     let mut new = Vec::new();
@@ -169,7 +169,7 @@ pub fn put_right(
             if let Some(wanted) = wanted {
                 there.insert(wanted);
             }
-        } else if present.maker == Maker::Nobody {
+        } else if present.generator == Generator::None {
             // Removing the line would lock out users whose sshd does not read fragments. Keeping it
             // as it is would defeat our options. So replace it.
             for (entry, options) in rules.lines_of(&fingerprint) {
@@ -180,7 +180,7 @@ pub fn put_right(
         }
     }
     let missing = rules.without(&there);
-    if present.maker != Maker::Nobody && !missing.is_empty() {
+    if present.generator != Generator::None && !missing.is_empty() {
         append_line(&mut new, BEGIN.as_bytes());
         for entry in missing {
             append_line(&mut new, entry.line.as_bytes());
@@ -198,10 +198,10 @@ pub fn put_right(
 pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let nothing = BTreeSet::new();
     let rules = FragmentRules::new(desired, &nothing);
-    let made = without_block(present.made.as_deref().unwrap_or_default());
+    let generated = without_block(present.generated.as_deref().unwrap_or_default());
     let mut seen = HashSet::new();
     let mut keys = Vec::new();
-    for entry in rules.missing(&made) {
+    for entry in rules.missing(&generated) {
         if seen.insert(&entry.key) {
             keys.push(KeyShown::new(&entry.key, &entry.comment));
         }
@@ -274,13 +274,13 @@ impl<'a> FragmentRules<'a> {
 
     /// Whether `authorized_keys` differs in a way that only update-ssh-keys' own lines can repair,
     /// and not our block.
-    fn needs_refresh(&self, made: &[u8]) -> bool {
-        for entry in self.missing(&without_block(made)) {
+    fn needs_refresh(&self, generated: &[u8]) -> bool {
+        for entry in self.missing(&without_block(generated)) {
             if !entry.key.kind().contains(VENDOR) {
                 return true;
             }
         }
-        lines(made).any(|line| self.is_wrong(line))
+        lines(generated).any(|line| self.is_wrong(line))
     }
 
     /// Our lines that have no equivalent line in the content.
@@ -340,9 +340,9 @@ fn summarise(
     .after(plan);
     if plan.refresh {
         // All of it is generated from the fragments, or written by us.
-        after.made = None;
+        after.generated = None;
     } else {
-        after.made = put_right(rules.desired, present, rules.installed).or(after.made);
+        after.generated = repair(rules.desired, present, rules.installed).or(after.generated);
     }
     let before = meanings(present.all());
     let after = meanings(after.all());
