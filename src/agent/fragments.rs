@@ -22,48 +22,52 @@ struct FragmentProgress {
     by_hand: bool,
 }
 
-/// The next step for an account's fragments.
-struct Next {
-    /// update-ssh-keys must create the directory from what `authorized_keys` holds.
-    import: bool,
-    writes: bool,
-    refresh: bool,
-    /// What `authorized_keys` must hold, if it does not.
-    right: Option<Vec<u8>>,
+impl FragmentProgress {
+    /// Runs update-ssh-keys.
+    fn refresh(&mut self, host: &impl Host, target: &Target) {
+        self.said = host.refresh(target).err();
+        self.ran = true;
+    }
 }
 
-impl Next {
-    /// `None` if nothing is left to do.
-    fn of(work: &Work, plan: &Plan, ran: bool) -> Option<Self> {
+/// The next step for an account's fragments.
+enum Step {
+    /// Our fragment, and what is removed from the others.
+    Write,
+    /// update-ssh-keys generates `authorized_keys`, from what the file holds if there are no
+    /// fragments yet.
+    Refresh,
+    /// `authorized_keys` becomes this, without update-ssh-keys.
+    Repair(Vec<u8>),
+}
+
+impl Step {
+    /// `None` if nothing is left to do. `ran` is whether update-ssh-keys ran after the last write.
+    fn next(work: &Work, plan: &Plan, ran: bool) -> Option<Self> {
         let Files::Several(found, present) = &work.files else {
             return None;
         };
-        let import = present.needs_import();
         // Nothing is written to a directory that update-ssh-keys did not create: it would then
         // never import `authorized_keys`.
-        let writes =
-            !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
-        let refresh = plan.refresh && !ran;
-        let right = repair(&work.desired, present, &work.installed);
-        if !writes && !refresh && right.is_none() {
-            return None;
+        if !present.needs_import()
+            && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted)
+        {
+            return Some(Self::Write);
         }
-        Some(Self {
-            import,
-            writes,
-            refresh,
-            right,
-        })
+        if plan.refresh && !ran {
+            return Some(Self::Refresh);
+        }
+        repair(&work.desired, present, &work.installed).map(Self::Repair)
     }
 }
 
 /// Settles fragments that need no write, and saves the content that will be replaced.
 pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option<Settled>, Fault> {
-    let Some(next) = Next::of(work, &work.plan, false) else {
+    if Step::next(work, &work.plan, false).is_none() {
         return Ok(Some(finish(work, FragmentProgress::default())));
-    };
+    }
     if cycle.intent.dry_run {
-        let faults = if next.refresh {
+        let faults = if work.plan.refresh {
             named(work)
         } else {
             finish(work, FragmentProgress::default()).faults
@@ -83,33 +87,30 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
     let mut plan = work.plan.clone();
     let mut progress = FragmentProgress::default();
     for _ in 0..TRIES {
-        let Some(next) = Next::of(work, &plan, progress.ran) else {
+        let Some(step) = Step::next(work, &plan, progress.ran) else {
             return Ok(finish(work, progress));
         };
         let Files::Several(found, present) = &work.files else {
             return Ok(Settled::default());
         };
-        let Next {
-            import,
-            writes,
-            refresh,
-            right,
-        } = next;
-        let was_wrong = right.is_some();
-        if import && refresh {
-            progress.said = host.refresh(&target).err();
-            progress.ran = true;
-        } else if !writes && !refresh {
-            let content = right.unwrap_or_default();
-            let replaced = replace(host, &target.generated(), &found.generated.stamp, &content)?;
-            if replaced == Replaced::Done {
-                (progress.by_hand, progress.settled.changed) = (true, true);
+        let imports = present.needs_import();
+        let was_wrong = repair(&work.desired, present, &work.installed).is_some();
+        match step {
+            Step::Write => {
+                if write(host, &target, found, present, &plan)? == Replaced::Done {
+                    progress.settled.changed = true;
+                    if plan.refresh {
+                        progress.refresh(host, &target);
+                    }
+                }
             }
-        } else if !writes || write(host, &target, found, present, &plan)? == Replaced::Done {
-            progress.settled.changed |= writes;
-            if plan.refresh {
-                progress.said = host.refresh(&target).err();
-                progress.ran = true;
+            Step::Refresh => progress.refresh(host, &target),
+            Step::Repair(content) => {
+                let stamp = &found.generated.stamp;
+                if replace(host, &target.generated(), stamp, &content)? == Replaced::Done {
+                    progress.by_hand = true;
+                    progress.settled.changed = true;
+                }
             }
         }
         work.files = match Files::read(host, &target) {
@@ -121,7 +122,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
             let is_right = repair(&work.desired, now, &work.installed).is_none();
             progress.settled.changed |= progress.ran && was_wrong && is_right;
             // If the import has just created the directory, what is written now needs another run.
-            progress.ran &= !import || now.directory_missing;
+            progress.ran &= !imports || now.directory_missing;
         }
     }
     Err(work.contended())
