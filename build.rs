@@ -1,4 +1,4 @@
-//! Tells the program when it was built: a clock that shows an earlier time is wrong.
+//! Tells the program when it was built: a clock that shows an earlier time is wrong. Tells the linker which code is seldom used.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,4 +20,9 @@ fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(now);
     println!("cargo:rustc-env=AUTHKEYSD_BUILT={built}");
+    println!("cargo:rerun-if-changed=cold.ld");
+    println!(
+        "cargo:rustc-link-arg-bins=-T{}/cold.ld",
+        env!("CARGO_MANIFEST_DIR")
+    );
 }

@@ -113,6 +113,44 @@ fn both_programs_are_packed_as_they_were_built_and_run_with_a_c_library_from_2_2
     }
 }
 
+/// Another form of symbols' names, or other crates, would leave the patterns of cold.ld without
+/// effect, and the services with a third more memory.
+#[test]
+fn code_that_a_service_at_rest_does_not_use_lies_apart_in_its_program() {
+    let Some([package, _]) = built(Kind::Deb) else {
+        return;
+    };
+    if !authkeys_testing::has(&["objdump"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    unpack(Kind::Deb, &package, dir.path());
+    for (program, least) in [
+        ("usr/bin/authkeysd", 600_000),
+        ("usr/libexec/authkeysd/authkeysd-fetch", 1_200_000),
+    ] {
+        let cold = size_of_section(&dir.path().join(program), ".text.cold");
+        assert!(
+            cold.is_some_and(|size| size >= least),
+            "{program}: {cold:?}"
+        );
+    }
+}
+
+/// In bytes; `None` if the program has no such section.
+fn size_of_section(program: &Path, name: &str) -> Option<u64> {
+    let sections = output(Command::new("objdump").args(["-h", "-w"]).arg(program));
+    for line in sections.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [_, section, size, ..] = words.as_slice()
+            && *section == name
+        {
+            return Some(u64::from_str_radix(size, 16).unwrap());
+        }
+    }
+    None
+}
+
 #[test]
 fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_administrators() {
     if let Some(packages) = built(Kind::Deb) {
