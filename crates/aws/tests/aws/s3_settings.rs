@@ -40,6 +40,7 @@ fn f36_an_unreachable_endpoint_is_named() {
         let error = fetch(URL, None).unwrap_err();
         println!("{error}");
         assert_eq!(error.class, Class::Transient, "{error}");
+        assert!(error.remedy.contains("is TLS spoken there"), "{error}");
     });
 }
 

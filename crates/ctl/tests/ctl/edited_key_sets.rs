@@ -114,13 +114,13 @@ fn nothing_that_the_published_key_set_says_reaches_a_terminal_unmade_when_it_is_
         .unwrap();
     bucket.put(document(Some(8), &[&one]));
     let (three, print) = (Key::new("three"), two.fingerprint());
-    for (command, arguments) in [
-        ("rollback", &["--to", &first, "--dry-run"][..]),
-        ("rollback", &["--to", &first, "--yes"]),
-        ("grant", &[&three.line, "--dry-run"]),
-        ("revoke", &["comment:*x*", "--dry-run", "--yes"]),
-        ("revoke", &["comment:\u{1b}[31m*", "--dry-run"]),
-        ("revoke", &[&print, "--yes"]),
+    for (command, arguments, status, shown) in [
+        ("rollback", &["--to", &first, "--dry-run"][..], 0, "]0;x"),
+        ("rollback", &["--to", &first, "--yes"], 0, "]0;x"),
+        ("grant", &[&three.line, "--dry-run"], 0, "three"),
+        ("revoke", &["comment:*x*", "--dry-run", "--yes"], 0, "]0;x"),
+        ("revoke", &["comment:\u{1b}[31m*", "--dry-run"], 1, "[31m*"),
+        ("revoke", &[&print, "--yes"], 0, "]0;x"),
     ] {
         let run = bucket.run(command, TARGET, arguments);
         let said = format!("{}{}", run.stdout, run.stderr);
@@ -128,7 +128,7 @@ fn nothing_that_the_published_key_set_says_reaches_a_terminal_unmade_when_it_is_
             !said.contains(['\u{1b}', '\u{7}', '\u{202e}', '\r', '\u{9b}']),
             "{command} {arguments:?}: {run:?}"
         );
-        assert!(!said.is_empty() && run.status != 101, "{run:?}");
+        assert!(run.status == status && said.contains(shown), "{run:?}");
     }
     assert!(
         bucket.published().contains(&format!("\"{print}\"")),
@@ -234,7 +234,8 @@ fn a_rotation_secret_and_a_broken_key_set_are_not_edited() {
         .grant(&[&two.line, "--json"])
         .fails(1, &[&["it is a rotation secret", "nothing was written"]]);
     assert_eq!(bucket.published(), rotation);
-    bucket.put("{\"version\": 1, \"kyes\": []}\n");
+    let broken = "{\"version\": 1, \"kyes\": []}\n";
+    bucket.put(broken);
     for run in [
         bucket.grant(&[&two.line]),
         bucket.revoke(&["comment:*", "--yes"]),
@@ -248,6 +249,7 @@ fn a_rotation_secret_and_a_broken_key_set_are_not_edited() {
             ]],
         );
     }
+    assert_eq!(bucket.published(), broken);
 }
 
 #[test]

@@ -221,6 +221,7 @@ fn a_secret_that_moves_awscurrent_at_once_still_tells_whom_it_overwrote() {
         desk.file("a", document(Some(5), &[&one, &two]));
         let run = desk.publish("a", SECRET, &[]);
         let moved = bodies(&stub, "UpdateSecretVersionStage");
+        assert!(!moved.is_empty(), "its own label is taken away");
         assert!(
             moved
                 .iter()

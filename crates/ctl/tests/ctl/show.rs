@@ -93,14 +93,19 @@ fn what_deceives_a_terminal_and_what_is_private_is_not_printed() {
     assert!(raw.stdout.is_empty());
     let evil = format!("{} \u{1b}]0;x\u{7}\u{202e}\n", key.bare());
     let file = cloud.desk.file("evil", evil).display().to_string();
-    for arguments in [
-        &["show", &file][..],
-        &["history", &file],
-        &["diff", "/dev/null", &file],
+    let plain = cloud.desk.file("plain", &key.line).display().to_string();
+    for (arguments, status, shown) in [
+        (&["show", &file][..], 0, "]0;x"),
+        (&["history", &file], 0, "1 in force"),
+        (&["diff", &plain, &file], 3, "]0;x"),
     ] {
         let run = cloud.run(arguments);
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{run:?}");
+        assert!(
+            run.status == status && run.stdout.contains(shown),
+            "{run:?}"
+        );
     }
     for (text, word) in [
         ("", "it is empty"),
@@ -185,7 +190,7 @@ fn one_field_of_a_secret_is_shown_with_its_history() {
     assert!(
         versions
             .iter()
-            .all(|version| version["keys"] == 1 || version["keys_in_force"] == 1),
+            .all(|version| version["keys"] == 1 && version["in_force"] == 1),
         "{versions:?}"
     );
     let then = cloud.run(&["show", &format!("{source}&version_id={}", id(&versions[1]))]);
