@@ -59,8 +59,10 @@ const ATTACKS: &[&str] = &[
     // handles.
     "perl -e 'my $p = chr(0) x 256; exit(syscall(425, 4, $p) >= 0 ? 0 : 1)'",
     "perl -e 'exit(syscall(323, 0) >= 0 ? 0 : 1)'",
-    "perl -e 'my $p = chr(0) x 128; exit(syscall(298, $p, 0, -1, -1, 0) >= 0 ? 0 : 1)'",
-    "perl -e 'my $p = chr(0) x 128; exit(syscall(321, 0, $p, 72) >= 0 ? 0 : 1)'",
+    "perl -e 'my $p = pack(q(L2Q5), 1, 112, 0, 0, 0, 0, 96) . chr(0) x 64; exit(syscall(298, $p, \
+     0, -1, -1, 0) >= 0 ? 0 : 1)'",
+    "perl -e 'my $p = pack(q(L4), 2, 4, 4, 1) . chr(0) x 112; exit(syscall(321, 0, $p, 72) >= 0 ? \
+     0 : 1)'",
     "perl -e 'exit(syscall(438, syscall(434, 1, 0), 0, 0) >= 0 ? 0 : 1)'",
     "head -c 1 /proc/1/mem || head -c 1 /proc/1/environ",
     "perl -e 'use Socket; exit(socket(my $s, AF_INET, SOCK_RAW, 1) || socket($s, 16, SOCK_RAW, 0) \
@@ -108,8 +110,14 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
              /etc/shadow-",
         );
         // The tools for the attacks are there, and outside of the sandbox they succeed.
-        for attack in [ATTACKS[1], ATTACKS[5], ATTACKS[6], ATTACKS[7], ATTACKS[11]] {
-            machine.run(attack);
+        // Those that call the kernel by number have the numbers of x86-64.
+        let by_number: &[usize] = if cfg!(target_arch = "x86_64") {
+            &[38, 39]
+        } else {
+            &[]
+        };
+        for number in [1, 5, 6, 7, 11].iter().chain(by_number) {
+            machine.run(ATTACKS[*number]);
         }
         machine.run(
             "systemctl start vendor.socket && touch /tmp/of-another-program && rm -f /srv/owned",
