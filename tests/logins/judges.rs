@@ -49,10 +49,10 @@ fn every_table(version: (u32, u32)) {
     assert_eq!(sshd_version(), version);
     sshd_tables::accepted_lines();
     sshd_tables::refused_lines();
-    sshd_tables::types_and_blobs();
+    sshd_tables::blobs::types_and_blobs();
     sshd_tables::white_space_and_control_bytes();
-    sshd_tables::option_lists();
-    sshd_tables::from_and_expiry_time();
+    sshd_tables::options::option_lists();
+    sshd_tables::options::from_and_expiry_time();
     // Last, because it spoils alice's home.
     sshd_tables::files();
 }

@@ -26,7 +26,7 @@ fn files_that_openssh_reads() {
 
 #[test]
 fn type_words_and_blobs() {
-    lab(|| sshd_tables::types_and_blobs());
+    lab(|| sshd_tables::blobs::types_and_blobs());
 }
 
 #[test]
@@ -36,22 +36,22 @@ fn white_space_padding_and_control_bytes() {
 
 #[test]
 fn option_lists() {
-    lab(|| sshd_tables::option_lists());
+    lab(|| sshd_tables::options::option_lists());
 }
 
 #[test]
 fn from_and_expiry_time() {
-    lab(|| sshd_tables::from_and_expiry_time());
+    lab(|| sshd_tables::options::from_and_expiry_time());
 }
 
 #[test]
 fn ssh_keygen_reads_hardware_keys_and_skips_what_is_none() {
     // sk-* keys cannot log in without their hardware; ssh-keygen must at least know them.
-    let public = sshd_tables::fields_of(&Key::new("e"))[1].clone();
+    let public = sshd_tables::blobs::fields_of(&Key::new("e"))[1].clone();
     let name = b"sk-ssh-ed25519@openssh.com";
     let line = format!(
         "sk-ssh-ed25519@openssh.com {} token\n",
-        sshd_tables::encode(&[name, &public, b"ssh:"])
+        sshd_tables::blobs::encode(&[name, &public, b"ssh:"])
     );
     assert_eq!(ssh_keygen_lists(line.as_bytes()).len(), 1);
     let good = Key::new("good");

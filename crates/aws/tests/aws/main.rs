@@ -12,8 +12,14 @@
 mod ec2;
 mod fetching;
 mod isolated;
+mod json_service_faults;
+mod json_services;
 mod objects;
+mod parameter_store;
 mod prefix;
-mod s3_faults;
+mod s3_documents;
+mod s3_errors;
 mod s3_moto;
-mod secret_faults;
+mod s3_object;
+mod s3_settings;
+mod secrets_manager;
