@@ -7,8 +7,6 @@ use std::process::Command;
 
 use crate::built::{Kind, built, output};
 
-/// Rpm has no filter for programs, and the operators' program has the test logins of a rotation.
-const LIMIT_OF_OPERATORS_RPM: u64 = 3_600_000;
 const LIMIT: u64 = 3_500_000;
 /// Amazon Linux 2 has this one.
 const OLDEST_GLIBC: (u32, u32) = (2, 26);
@@ -37,13 +35,7 @@ fn each_package_is_small_and_its_checkers_find_no_error() {
         };
         for package in &packages {
             let size = package.metadata().unwrap().size();
-            let is_operators_rpm = package.display().to_string().contains("/authkeysctl-");
-            let limit = if is_operators_rpm {
-                LIMIT_OF_OPERATORS_RPM
-            } else {
-                LIMIT
-            };
-            assert!(size < limit, "{}: {size} bytes", package.display());
+            assert!(size < LIMIT, "{}: {size} bytes", package.display());
         }
         match kind {
             Kind::Deb if authkeys_testing::has(&["lintian"]) => {

@@ -5,23 +5,13 @@ use std::error::Error;
 /// The most characters of a service's or a library's message that are passed on.
 pub(super) const WORDS: usize = 200;
 
-/// A time as S3's errors and HTTP's headers write it.
+/// A time as S3's errors, signatures and HTTP's headers write it.
 pub(super) fn instant(text: &str) -> Option<jiff::Timestamp> {
     if let Ok(time) = text.parse() {
         return Some(time);
     }
-    if let Some(time) = signing_time(text) {
-        return Some(time);
-    }
     let header = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(header.timestamp())
-}
-
-/// A time as signatures have it.
-fn signing_time(text: &str) -> Option<jiff::Timestamp> {
-    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(zoned.timestamp())
 }
 
 /// The text of the first XML element of that name.

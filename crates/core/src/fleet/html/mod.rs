@@ -86,17 +86,21 @@ fn title(fleet: &Fleet) -> String {
 
 fn summary(page: &mut String, fleet: &Fleet) {
     let at = fleet.view.at;
+    let utc = jiff::tz::TimeZone::UTC.to_datetime(at);
     let scope = match fleet.scope.shown() {
         scope if scope.is_empty() => scope,
         scope => format!(": {}", escaped(&scope)),
     };
     let _ = write!(
         page,
-        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as of <time datetime=\"{at}\">{}</time>\
-         {scope}</p>\n</header>\n\
+        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as of <time datetime=\"{at}\">{} \
+         {:02}:{:02}:{:02} UTC</time>{scope}</p>\n</header>\n\
          <div class=\"counts\">\n",
         escaped(&title(fleet)),
-        at.strftime("%F %T UTC")
+        utc.date(),
+        utc.hour(),
+        utc.minute(),
+        utc.second()
     );
     for state in NodeState::ALL {
         let count = fleet.count(state);
