@@ -104,7 +104,8 @@ fn dnf_installs_upgrades_removes_and_installs_again_on_what_looks_like_amazon_li
                 assert!(machine.login("ec2-user", &key), "locked out by an upgrade");
                 logins += 1;
             }
-            upgrade.join().unwrap();
+            let said = upgrade.join().unwrap();
+            assert!(!said.contains("a drop-in"), "{said}");
         });
         assert_eq!(machine.property("authkeysd", "ActiveState"), "active");
         assert_ne!(machine.main_pid("authkeysd"), pid, "the new program runs");
@@ -122,9 +123,21 @@ fn dnf_installs_upgrades_removes_and_installs_again_on_what_looks_like_amazon_li
         login_becomes(machine, "ec2-user", &next, true);
         assert!(!machine.login("ec2-user", &key));
 
-        // What an administrator disabled stays so.
+        // What an administrator disabled stays so. A drop-in that was made for one process is
+        // named.
         machine.run("systemctl disable --quiet --now authkeysd");
-        dnf(machine, "reinstall authkeysd");
+        machine.write(
+            "/etc/systemd/system/authkeysd.service.d/override.conf",
+            "[Service]\nEnvironment=\"HTTPS_PROXY=http://proxy:3128\"\nReadWritePaths=/run/metrics\n",
+        );
+        let said = dnf(machine, "reinstall authkeysd");
+        for words in [
+            "move them to /etc/sysconfig/authkeysd",
+            "write BindPaths= instead",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        machine.run("rm -r /etc/systemd/system/authkeysd.service.d && systemctl daemon-reload");
         assert_eq!(machine.property("authkeysd", "ActiveState"), "inactive");
         assert_eq!(
             machine.tries("systemctl is-enabled authkeysd").0,
