@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 SCRIPTS := .ci/run .ci/bare .ci/cross .ci/limit .ci/nightly .ci/tool .ci/release \
-  tests/lab/al2023.sh tests/lab/arm64.sh tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh \
-  tests/all.sh tests/real-aws.sh systemd/authkeysd-generator deb/package.sh $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
+  tests/lab/al2023.sh tests/lab/arm64.sh tests/lab/box.sh tests/lab/enter.sh tests/lab/one_process.sh tests/lab/setup.sh \
+  tests/demo/run.sh tests/all.sh tests/real-aws.sh systemd/authkeysd-generator deb/package.sh \
+  $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
 
 .PHONY: help demo test bench fuzz deb rpm lambda setup lint unit deny
 

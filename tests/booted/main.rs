@@ -14,6 +14,7 @@ mod arm64;
 mod booted_unit;
 mod built;
 mod halves;
+mod one_process;
 mod package_booted;
 mod packages;
 mod readme_booted;

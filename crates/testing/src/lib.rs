@@ -4,6 +4,7 @@
 
 pub mod ec2;
 pub mod fleet;
+pub mod gate;
 pub mod imds;
 pub mod ministack;
 pub mod moto;
