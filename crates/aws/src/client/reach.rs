@@ -11,7 +11,7 @@ use rustls::CertificateError;
 use super::bundle::BadBundle;
 use super::credentials::Unobtainable;
 use super::http::PlainHttp;
-use super::values::BadValue;
+use super::values::{BadValue, unreadable_profiles};
 use super::verdict::of_credentials;
 use super::words::{chain, find, lines, links, words};
 use authkeys_core::origin::failure::Class;
@@ -98,11 +98,7 @@ pub(super) fn unanswered(
             ),
             "correct the AWS profile or the environment".to_owned(),
         ),
-        Some(_) => (
-            Class::Denied,
-            "was not made: there are no credentials".to_owned(),
-            CREDENTIALS.to_owned(),
-        ),
+        Some(_) => no_credentials(),
         None if not_made => (
             Class::Invalid,
             format!("was not made: {}", chain(error)),
@@ -118,6 +114,23 @@ pub(super) fn unanswered(
             )
         }
     }
+}
+
+/// Without credentials. The SDK takes a file that it cannot read for an empty one, so that is looked
+/// at here.
+fn no_credentials() -> (Class, String, String) {
+    let what = "was not made: there are no credentials";
+    let Some((variable, fault)) = unreadable_profiles() else {
+        return (Class::Denied, what.to_owned(), CREDENTIALS.to_owned());
+    };
+    (
+        Class::Denied,
+        format!("{what}, for the file that {variable} names cannot be read: {fault}"),
+        format!(
+            "let authkeysd-fetch read it, which is not root and has no access to homes, or \
+             {CREDENTIALS}"
+        ),
+    )
 }
 
 /// Whether STS or a sign-in service refused credentials.

@@ -3,6 +3,8 @@
 //! token that lives for 2^64 seconds).
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_config::profile::{Profile, ProfileSet};
@@ -232,6 +234,28 @@ fn check_file(name: &'static str, default: &'static str) -> Result<(), BadValue>
         None => Ok(()),
         Some(fault) => Err(BadValue { place, fault }),
     }
+}
+
+/// The variable that names a file of profiles or credentials which cannot be read, and why.
+pub(super) fn unreadable_profiles() -> Option<(&'static str, io::Error)> {
+    for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        let Some(path) = std::env::var_os(name).filter(|path| !path.is_empty()) else {
+            continue;
+        };
+        let Some(path) = below_home(PathBuf::from(path)) else {
+            continue;
+        };
+        // Only a plain file is opened: anything else could block.
+        let fault = match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => File::open(&path).err(),
+            Ok(_) => None,
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = fault {
+            return Some((name, fault));
+        }
+    }
+    None
 }
 
 /// The SDK replaces a leading `~` with the home directory.

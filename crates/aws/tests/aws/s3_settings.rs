@@ -118,6 +118,27 @@ fn f36_missing_credentials_are_named() {
 }
 
 #[test]
+fn f36_a_file_of_credentials_that_cannot_be_read_is_named() {
+    let unreadable = [
+        ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials"),
+    ];
+    isolated(&unreadable, |home| {
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG], "keys")]);
+        let error = fetch_from(&stub, home, URL, None).unwrap_err();
+        assert_eq!(error.class, Class::Denied, "{error}");
+        for part in [
+            "there are no credentials, for the file that AWS_SHARED_CREDENTIALS_FILE names",
+            "cannot be read: No such file",
+            "let authkeysd-fetch read it",
+        ] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    });
+}
+
+#[test]
 fn the_endpoint_of_one_service_goes_before_that_of_all() {
     let both = [
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
