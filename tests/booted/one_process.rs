@@ -313,7 +313,8 @@ fn settings_that_only_one_process_could_use_are_named_by_the_upgrade_and_no_key_
             "sed -i /^Environment=/d {drop_in} && systemctl daemon-reload && systemctl restart \
              authkeysd"
         ));
-        machine.eventually("authkeysd status 2>&1 | grep -F 'there are no credentials'");
+        machine
+            .eventually("authkeysd status 2>&1 | grep -F 'CREDENTIALS_FILE names cannot be read'");
         logins_become(machine, &kept, true);
         machine.run(
             "mv /root/.aws /etc/authkeysd/aws && chmod 0755 /etc/authkeysd/aws && chmod 0644 \
