@@ -106,7 +106,7 @@ fn both_programs_are_packed_as_they_were_built_and_run_with_a_c_library_from_2_2
 }
 
 /// Another form of symbols' names, or other crates, would leave the patterns of cold.ld without
-/// effect, and the services with a third more memory.
+/// effect, and the services with a sixth more memory.
 #[test]
 fn code_that_a_service_at_rest_does_not_use_lies_apart_in_its_program() {
     let Some([package, _]) = built(Kind::Deb) else {
