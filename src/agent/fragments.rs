@@ -31,7 +31,7 @@ impl FragmentProgress {
 }
 
 /// The next step for an account's fragments.
-enum Step {
+enum FragmentStep {
     /// Our fragment, and what is removed from the others.
     Write,
     /// update-ssh-keys generates `authorized_keys`, from what the file holds if there are no
@@ -41,7 +41,7 @@ enum Step {
     Repair(Vec<u8>),
 }
 
-impl Step {
+impl FragmentStep {
     /// `None` if nothing is left to do. `ran` is whether update-ssh-keys ran after the last write.
     fn next(work: &Work, plan: &Plan, ran: bool) -> Option<Self> {
         let Files::Several(found, present) = &work.files else {
@@ -63,7 +63,7 @@ impl Step {
 
 /// Settles fragments that need no write, and saves the content that will be replaced.
 pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option<Settled>, Fault> {
-    if Step::next(work, &work.plan, false).is_none() {
+    if FragmentStep::next(work, &work.plan, false).is_none() {
         return Ok(Some(finish(work, FragmentProgress::default())));
     }
     if cycle.intent.dry_run {
@@ -87,7 +87,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
     let mut plan = work.plan.clone();
     let mut progress = FragmentProgress::default();
     for _ in 0..TRIES {
-        let Some(step) = Step::next(work, &plan, progress.ran) else {
+        let Some(step) = FragmentStep::next(work, &plan, progress.ran) else {
             return Ok(finish(work, progress));
         };
         let Files::Several(found, present) = &work.files else {
@@ -96,7 +96,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
         let imports = present.needs_import();
         let was_wrong = repair(&work.desired, present, &work.installed).is_some();
         match step {
-            Step::Write => {
+            FragmentStep::Write => {
                 if write(host, &target, found, present, &plan)? == Replaced::Done {
                     progress.settled.changed = true;
                     if plan.refresh {
@@ -104,8 +104,8 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
                     }
                 }
             }
-            Step::Refresh => progress.refresh(host, &target),
-            Step::Repair(content) => {
+            FragmentStep::Refresh => progress.refresh(host, &target),
+            FragmentStep::Repair(content) => {
                 let stamp = &found.generated.stamp;
                 if replace(host, &target.generated(), stamp, &content)? == Replaced::Done {
                     progress.by_hand = true;
