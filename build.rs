@@ -1,4 +1,5 @@
-//! Tells the program when it was built: a clock that shows an earlier time is wrong. Tells the linker which code is seldom used.
+//! Tells the program when it was built: a clock that shows an earlier time is wrong. Tells the linker
+//! which code is seldom used.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
