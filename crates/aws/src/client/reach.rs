@@ -116,8 +116,8 @@ pub(super) fn unanswered(
     }
 }
 
-/// Without credentials. The SDK takes a file that it cannot read for an empty one, so that is looked
-/// at here.
+/// What to say without credentials. The SDK takes a file that it cannot read for an empty one, so
+/// that is checked here.
 fn no_credentials() -> (Class, String, String) {
     let what = "was not made: there are no credentials";
     let Some((variable, fault)) = unreadable_profiles() else {
@@ -125,7 +125,7 @@ fn no_credentials() -> (Class, String, String) {
     };
     (
         Class::Denied,
-        format!("{what}, for the file that {variable} names cannot be read: {fault}"),
+        format!("{what}, because the file that {variable} names cannot be read: {fault}"),
         format!(
             "let authkeysd-fetch read it, which is not root and has no access to homes, or \
              {CREDENTIALS}"

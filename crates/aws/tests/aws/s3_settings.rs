@@ -129,7 +129,7 @@ fn f36_a_file_of_credentials_that_cannot_be_read_is_named() {
         let error = fetch_from(&stub, home, URL, None).unwrap_err();
         assert_eq!(error.class, Class::Denied, "{error}");
         for part in [
-            "there are no credentials, for the file that AWS_SHARED_CREDENTIALS_FILE names",
+            "there are no credentials, because the file that AWS_SHARED_CREDENTIALS_FILE names",
             "cannot be read: No such file",
             "let authkeysd-fetch read it",
         ] {
