@@ -22,8 +22,6 @@ fn main() {
         .unwrap_or(now);
     println!("cargo:rustc-env=AUTHKEYSD_BUILT={built}");
     println!("cargo:rerun-if-changed=cold.ld");
-    println!(
-        "cargo:rustc-link-arg-bins=-T{}/cold.ld",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    // Cargo builds in the workspace's directory, and a build directory that is copied goes on working.
+    println!("cargo:rustc-link-arg-bins=-Tcold.ld");
 }
