@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, Uid};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
@@ -25,7 +25,7 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const MAX_ANSWER: usize = 1 << 16;
 const POLL: Duration = Duration::from_millis(2);
 /// How long a killed program may take to end.
-const DYING: Duration = Duration::from_secs(1);
+const DYING: Duration = Duration::from_secs(2);
 
 /// The output of a program, and how it ended.
 #[derive(Debug)]
@@ -193,14 +193,17 @@ fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
     }
     let started = Instant::now();
     loop {
+        // When a process has ended, its children are ours. So what is listed now is all of it only
+        // if nothing ended, or has yet to end, after this.
+        let mut left = usize::from(running.is_some_and(still_runs));
         // A process that is hidden from root is not root's.
         become_uid(rustix::thread::Uid::ROOT)?;
         let children = others(children()?);
         become_uid(uid)?;
-        // Each of them must get its signal.
-        let mut left = 0;
         for child in children {
-            if !ended(child, running) {
+            // Each of them must get its signal. What may not be signalled is another account's.
+            if Some(child) != running && kill(child, Signal::SIGKILL).is_ok() {
+                let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
                 left += 1;
             }
         }
@@ -216,21 +219,15 @@ fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
     }
 }
 
+/// Whether a child of ours has yet to end. It is not reaped.
+fn still_runs(child: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    matches!(waitid(Id::Pid(child), flags), Ok(WaitStatus::StillAlive))
+}
+
 /// Changes the effective uid of this thread.
 fn become_uid(uid: rustix::thread::Uid) -> rustix::io::Result<()> {
     rustix::thread::set_thread_res_uid(None, uid, None)
-}
-
-/// Kills the child and reaps it, if it may be signalled. Returns whether nothing more has to be
-/// done about it.
-fn ended(child: Pid, running: Option<Pid>) -> bool {
-    if kill(child, Signal::SIGKILL).is_err() || Some(child) == running {
-        return true;
-    }
-    !matches!(
-        waitpid(child, Some(WaitPidFlag::WNOHANG)),
-        Ok(WaitStatus::StillAlive)
-    )
 }
 
 /// The processes that root does not run, by their real uid: what the account starts cannot have
@@ -308,6 +305,12 @@ impl<R: Read + AsFd> Drain<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use authkeys_core::user::UserName;
+    use authkeys_testing::{STRANGER, has_root_and};
+
     use super::*;
 
     fn sh(script: &str, limit: u64) -> io::Result<ProgramOutput> {
@@ -338,6 +341,35 @@ mod tests {
             "a pipe that stays open"
         );
         assert!(started.elapsed() < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn f49_what_an_account_started_ends_with_a_program_that_takes_long_to_die() {
+        if !has_root_and(&["python3"]) {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let account = Account {
+            user: UserName::parse("stranger").unwrap(),
+            uid: STRANGER,
+            gid: STRANGER,
+            home: directory.path().to_owned(),
+        };
+        // The kernel frees the memory before it gives the children to us.
+        let script = "import subprocess, time\n\
+                      child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n\
+                      memory = bytearray(400 << 20)\n\
+                      open('pid', 'w').write(str(child.pid))\n\
+                      time.sleep(60)\n";
+        let mut python = command("/usr/bin/env");
+        python.args(["python3", "-c", script]);
+        as_account(&mut python, &account);
+        python.current_dir(directory.path());
+        let fault = run(&mut python, Duration::from_secs(3), Some(&account)).unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::TimedOut, "{fault}");
+        let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap();
+        assert_eq!(bounded_state(pid.parse().unwrap()), None);
     }
 
     #[test]
