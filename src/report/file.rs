@@ -1,17 +1,28 @@
 //! Replaces a file that others read: they see either the old one or the new one. It is not durable,
 //! because it is soon written again after a power loss.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufWriter, Write as _};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags, RawDir};
 
 /// The hex digits after the name of a file that is not complete yet.
 const RANDOM_DIGITS: usize = 16;
 /// The most entries that one sweep looks at: a directory with millions of names must not cost more.
 const SWEEP_LIMIT: usize = 4_096;
+/// How a directory is opened, to be listed.
+const OPEN: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+/// Room for one entry at least, and for all of a small directory.
+const BUFFER: usize = 1_024;
 /// Nobody is writing an incomplete file that is older than this.
 const ABANDONED: Duration = Duration::from_secs(60);
 
@@ -70,19 +81,26 @@ fn sweep(path: &Path, name: &str) {
     let Some(directory) = path.parent() else {
         return;
     };
-    let Ok(entries) = fs::read_dir(directory) else {
+    let Ok(opened) = rustix::fs::open(directory, OPEN, Mode::empty()) else {
         return;
     };
-    for entry in entries.take(SWEEP_LIMIT).flatten() {
-        let found = entry.file_name();
+    // The iterator of the standard library takes 32 KiB for this, with each poll.
+    let mut buffer = [MaybeUninit::uninit(); BUFFER];
+    let mut entries = RawDir::new(opened, &mut buffer);
+    for _ in 0..SWEEP_LIMIT {
+        let Some(Ok(entry)) = entries.next() else {
+            return;
+        };
+        let found = OsStr::from_bytes(entry.file_name().to_bytes());
         if !is_leftover(&found.to_string_lossy(), name) {
             continue;
         }
-        if let Some(modified) = modified(&entry.path())
+        let leftover = directory.join(found);
+        if let Some(modified) = modified(&leftover)
             && let Ok(age) = now.duration_since(modified)
             && age > ABANDONED
         {
-            let _ = fs::remove_file(entry.path());
+            let _ = fs::remove_file(leftover);
         }
     }
 }

@@ -64,8 +64,8 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     Ok(Some(outcome))
 }
 
-/// Replaces the file. A reader sees either the old one or the new one. It is not durable, because
-/// it is written again after a boot.
+/// Replaces the file with an outcome that was shortened. A reader sees either the old one or the
+/// new one. It is not durable, because it is written again after a boot.
 pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError> {
     let path = path(directory);
     replace(directory, &path, outcome).map_err(|source| StatusFileError::Write { path, source })
@@ -73,9 +73,8 @@ pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError>
 
 fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
     file::make_directory(directory)?;
-    let outcome = outcome.shortened();
     file::replace(path, |file| {
-        json::write_pretty(&mut *file, &outcome)?;
+        json::write_pretty(&mut *file, outcome)?;
         file.write_all(b"\n")
     })
 }
