@@ -9,6 +9,7 @@ mod identity;
 mod lock;
 pub mod login;
 mod node;
+mod pool;
 pub mod preflight;
 mod program;
 mod read;

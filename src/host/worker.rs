@@ -1,5 +1,5 @@
-//! Steps with a time limit: each runs on a thread of its own, so that a step that hangs delays only
-//! its own account.
+//! Steps with a time limit: those of different accounts run on different threads, so that a step
+//! that hangs delays only its own account.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::HostError;
+use super::pool::Pool;
 use crate::locked::locked;
 
 /// The most steps that are started at the same time; those that hang run in addition.
 const AT_ONCE: usize = 32;
 
 /// Whether the caller still waits for a step. A step that continues after hours must not publish
-/// what was correct then.
+/// what was correct then. The step and its caller have one each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Awaited(Arc<AtomicBool>);
 
@@ -30,12 +30,17 @@ impl Awaited {
         }
         Ok(())
     }
+
+    /// For the caller: whether the step has ended.
+    fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 /// A step that did not end within its limit.
 #[derive(Debug)]
 struct Stuck {
-    thread: JoinHandle<()>,
+    awaited: Awaited,
     path: PathBuf,
     started: Instant,
 }
@@ -71,7 +76,6 @@ struct StartedStep<T> {
     path: PathBuf,
     at: Instant,
     awaited: Awaited,
-    thread: JoinHandle<()>,
     receiver: Receiver<Result<T, HostError>>,
 }
 
@@ -82,11 +86,7 @@ impl<T> StartedStep<T> {
             .receiver
             .recv_timeout(then.saturating_duration_since(Instant::now()))
         {
-            Ok(result) => {
-                // No part of the step, neither descriptor nor identity, outlives this call.
-                let _ = self.thread.join();
-                Ok(result)
-            }
+            Ok(result) => Ok(result),
             Err(RecvTimeoutError::Disconnected) => {
                 let source = io::Error::other("the thread died");
                 Ok(Err(HostError::Thread {
@@ -115,7 +115,7 @@ impl<T> Late<T> {
     /// Whether a step still hangs. Steps that have ended are forgotten, with their results.
     pub(super) fn hang(&self) -> bool {
         let mut steps = self.steps();
-        steps.retain(|_, started| !started.thread.is_finished());
+        steps.retain(|_, started| !started.awaited.is_over());
         !steps.is_empty()
     }
 
@@ -127,6 +127,7 @@ impl<T> Late<T> {
 /// Starts the steps and remembers those that hang.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
+    pool: Pool,
     stuck: Mutex<HashMap<String, Stuck>>,
 }
 
@@ -215,12 +216,11 @@ impl Workers {
             path,
             at,
             awaited,
-            thread,
             ..
         } = started;
         awaited.0.store(true, Ordering::SeqCst);
         let stuck = Stuck {
-            thread,
+            awaited,
             path: path.clone(),
             started: at,
         };
@@ -242,22 +242,17 @@ impl Workers {
         let at = Instant::now();
         let awaited = Awaited::default();
         let (sender, receiver) = mpsc::sync_channel(1);
-        let thread = {
-            let awaited = awaited.clone();
-            thread::Builder::new()
-                .name("account".to_owned())
-                .spawn(move || {
-                    // The caller may have given up.
-                    let _ = sender.send(work(&awaited));
-                })
-        };
-        match thread {
-            Ok(thread) => Ok(StartedStep {
+        let given = awaited.clone();
+        let begun = self.pool.run(Box::new(move || {
+            // The caller may have given up.
+            let _ = sender.send(work(&given));
+        }));
+        match begun {
+            Ok(()) => Ok(StartedStep {
                 account,
                 path,
                 at,
                 awaited,
-                thread,
                 receiver,
             }),
             Err(source) => Err(HostError::Thread {
@@ -270,7 +265,7 @@ impl Workers {
 
     fn refuse_if_stuck(&self, account: &str) -> Result<(), HostError> {
         let mut all = locked(&self.stuck);
-        all.retain(|_, stuck| !stuck.thread.is_finished());
+        all.retain(|_, stuck| !stuck.awaited.is_over());
         match all.get(account) {
             None => Ok(()),
             Some(stuck) => Err(HostError::StillHung {
