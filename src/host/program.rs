@@ -368,8 +368,10 @@ mod tests {
         python.current_dir(directory.path());
         let fault = run(&mut python, Duration::from_secs(3), Some(&account)).unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::TimedOut, "{fault}");
-        let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap();
-        assert_eq!(bounded_state(pid.parse().unwrap()), None);
+        assert_eq!(
+            bounded_state(written_pid(&directory.path().join("pid"))),
+            None
+        );
     }
 
     #[test]
@@ -384,16 +386,7 @@ mod tests {
         let fault = sh(&script, 200).unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() < Duration::from_secs(3));
-        let pid: i32 = authkeys_terminal::bounded::read(&file, 64)
-            .unwrap()
-            .map(|found| {
-                String::from_utf8(found.content)
-                    .unwrap()
-                    .trim()
-                    .parse()
-                    .unwrap()
-            })
-            .unwrap();
+        let pid = written_pid(&file);
         let started = Instant::now();
         // Its new parent may take a moment to reap it.
         let dead = |pid| {
@@ -407,6 +400,11 @@ mod tests {
             );
             thread::sleep(POLL);
         }
+    }
+
+    fn written_pid(file: &Path) -> i32 {
+        let written = bounded::read(file, 64).unwrap().unwrap().content;
+        String::from_utf8(written).unwrap().trim().parse().unwrap()
     }
 
     fn bounded_state(pid: i32) -> Option<char> {
