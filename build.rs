@@ -1,10 +1,12 @@
 //! Tells the program when it was built: a clock that shows an earlier time is wrong. Tells the linker
 //! which code is seldom used.
 
-use std::env;
+use std::error::Error;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{env, fs};
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=crates");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
@@ -22,6 +24,9 @@ fn main() {
         .unwrap_or(now);
     println!("cargo:rustc-env=AUTHKEYSD_BUILT={built}");
     println!("cargo:rerun-if-changed=cold.ld");
-    // Cargo builds in the workspace's directory, and a build directory that is copied goes on working.
-    println!("cargo:rustc-link-arg-bins=-Tcold.ld");
+    // By a path in the build directory, which cargo corrects when that directory was moved.
+    let script = Path::new(&env::var("OUT_DIR")?).join("cold.ld");
+    fs::copy("cold.ld", &script)?;
+    println!("cargo:rustc-link-arg-bins=-T{}", script.display());
+    Ok(())
 }

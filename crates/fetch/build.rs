@@ -1,7 +1,14 @@
 //! Tells the linker which code is seldom used.
 
-fn main() {
+use std::error::Error;
+use std::path::Path;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../../cold.ld");
-    // Cargo builds in the workspace's directory, and a build directory that is copied goes on working.
-    println!("cargo:rustc-link-arg-bins=-Tcold.ld");
+    // By a path in the build directory, which cargo corrects when that directory was moved.
+    let script = Path::new(&env::var("OUT_DIR")?).join("cold.ld");
+    fs::copy("../../cold.ld", &script)?;
+    println!("cargo:rustc-link-arg-bins=-T{}", script.display());
+    Ok(())
 }
