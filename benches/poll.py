@@ -2,8 +2,9 @@
 """poll.py [--program AUTHKEYSD] [--polls N]: what authkeysd costs, side by side with what people use instead, in one run.
 
 All of them get the same object of ten keys from the same endpoint on this machine, in the environment that the unit sets. The table has the
-CPU of an unchanged poll by both processes beside `aws s3 cp` and a signed GET by curl, the time from the start of `sync` to the finished file,
-the memory at rest, and what the benchmark of a plan of 4,096 keys found (`cargo bench --bench plan`). A row whose tool is missing says so.
+CPU of an unchanged poll by both processes beside `aws s3 cp` and a signed GET by curl, the same in instructions (valgrind), which are the same
+on every machine, the time from the start of `sync` to the finished file, the memory at rest, and what the benchmark of a plan of 4,096 keys
+found (`cargo bench --bench plan`). A row whose tool is missing says so.
 The program is target/release/authkeysd. Figures of a debug build mean nothing.
 """
 
@@ -16,6 +17,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 ETAG = '"0123456789abcdef0123456789abcdef"'
 KEYS = 10
 STARTS = 10
+NOBODY = 65534
 SECRET = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
 
 
@@ -149,6 +152,59 @@ def wait_for_calls(service, endpoint, number):
         time.sleep(0.1)
 
 
+def count_polls(program, polls, endpoint, environment):
+    """Instructions of an unchanged poll, by both processes: those of a longer run less those of a shorter one."""
+    (fewer, first), (more, second) = [count_run(program, length, endpoint, environment) for length in (5, 5 + polls)]
+    return (second - first) / (more - fewer)
+
+
+def count_run(program, polls, endpoint, environment):
+    """How many polls there were until both processes were ended, and their instructions."""
+    with places() as (place, runtime), tempfile.TemporaryDirectory() as counts, socket.socket(socket.AF_UNIX) as listener:
+        path = f"{runtime}/socket"
+        listener.bind(path)
+        listener.listen()
+        before = len(endpoint.calls)
+        # As root it would become a user that cannot write the count: so it is started as such a user.
+        os.chmod(counts, 0o777)
+        user = NOBODY if os.geteuid() == 0 else None
+        command = [*valgrind(counts), program.with_name("authkeysd-fetch")]
+        fetcher = subprocess.Popen(command, env=environment, stdin=listener, stderr=subprocess.DEVNULL, user=user, group=user)
+        command = [*valgrind(counts), program, "--config", configure(place, runtime), "run"]
+        asking = environment | {"AUTHKEYSD_FETCH_SOCKET": path}
+        service = subprocess.Popen(command, env=asking, stderr=subprocess.DEVNULL)
+        try:
+            wait_for_calls(service, endpoint, before + polls)
+        finally:
+            for process in (service, fetcher):
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+        return len(endpoint.calls) - before, counted(counts)
+
+
+def valgrind(counts):
+    """What a command is run by, so that the instructions of its processes are counted below a directory."""
+    return ["valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={counts}/%p"]
+
+
+def counted(counts):
+    """The sum of what was counted below a directory. A process that became another program counted nothing."""
+    total = 0
+    for file in pathlib.Path(counts).iterdir():
+        lines = file.read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("totals:"))
+    return total
+
+
+def count_command(command, environment):
+    """Instructions of one run of a command; None where it is missing."""
+    if command is None:
+        return None
+    with tempfile.TemporaryDirectory() as counts:
+        subprocess.run([*valgrind(counts), *command], env=environment, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return counted(counts)
+
+
 def measure_start(program, environment):
     """Seconds from the start of `sync` to the finished file, where there was none: the median."""
     times = []
@@ -215,12 +271,16 @@ def print_row(name, text):
     print(f"{name:44} {text}")
 
 
-def print_peer(name, seconds, poll, goal, missing):
+def millions(instructions):
+    return f"{instructions / 1e6:,.2f} million"
+
+
+def print_peer(name, peer, poll, shown, goal, missing):
     """What another program takes for the same, and how often our poll goes into it."""
-    if seconds is None:
+    if peer is None:
         print_row(name, f"skipped: {missing}")
     else:
-        print_row(name, f"{milliseconds(seconds):12} a poll is 1/{seconds / poll:,.0f} of it; goal: 1/{goal}")
+        print_row(name, f"{shown(peer):15} a poll is 1/{peer / poll:,.1f} of it{goal}")
 
 
 def main():
@@ -248,15 +308,27 @@ def main():
         ours = environment | unit_environment()
         start = measure_start(program, ours)
         (installer, fetcher), memory = measure_polls(program, options.polls, endpoint, ours)
-        curl = measure_command(curl_command(endpoint.url, place / "copy"), environment, runs=50)
-        aws = measure_command(aws_command(place / "copy"), environment, runs=5)
+        curl_line, aws_line = curl_command(endpoint.url, place / "copy"), aws_command(place / "copy")
+        curl = measure_command(curl_line, environment, runs=50)
+        aws = measure_command(aws_line, environment, runs=5)
+        counts = None
+        if shutil.which("valgrind"):
+            counts = count_polls(program, 20, endpoint, ours), count_command(curl_line, environment), count_command(aws_line, environment)
     poll = installer + fetcher
+    no_curl, no_aws = "no curl that can sign (7.75 or later)", "the AWS CLI is not there and cannot be installed"
     print(f"{program}, {options.polls} polls of {KEYS} keys")
     print_row("CPU of an unchanged poll, authkeysd", milliseconds(installer))
     print_row("CPU of an unchanged poll, authkeysd-fetch", milliseconds(fetcher))
     print_row("CPU of an unchanged poll, both", milliseconds(poll))
-    print_peer("CPU of one curl --aws-sigv4", curl, poll, 6, "no curl that can sign (7.75 or later)")
-    print_peer("CPU of one aws s3 cp", aws, poll, 600, "the AWS CLI is not there and cannot be installed")
+    print_peer("CPU of one curl --aws-sigv4", curl, poll, milliseconds, "", no_curl)
+    print_peer("CPU of one aws s3 cp", aws, poll, milliseconds, "", no_aws)
+    if counts is None:
+        print_row("instructions", "skipped: valgrind is not installed")
+    else:
+        polled, curl, aws = counts
+        print_row("instructions of an unchanged poll, both", millions(polled))
+        print_peer("instructions of one curl --aws-sigv4", curl, polled, millions, "; goal: 1/6", no_curl)
+        print_peer("instructions of one aws s3 cp", aws, polled, millions, "; goal: 1/600", no_aws)
     print_row("sync, from its start to the finished file", milliseconds(start, "under 100 ms"))
     print_row("memory at rest (PSS), authkeysd", f"{f'{memory[0]:.1f} MiB':12} goal: under 3 MiB")
     print_row("memory at rest (PSS), both", f"{f'{sum(memory):.1f} MiB':12} goal: under 9 MiB")
