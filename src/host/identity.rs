@@ -84,21 +84,16 @@ pub(super) fn become_account(account: &Account, groups: &[Gid]) -> Result<(), Ho
     Ok(())
 }
 
-/// What a thread was before it acted as an account.
+/// What a thread is to be again after it acted as an account: the process's own ids, and its groups.
 #[derive(Debug)]
 pub(super) struct OwnIdentity {
-    uid: Uid,
-    gid: Gid,
     /// `None` if the system does not say: then nothing can be restored.
     groups: Option<Vec<Gid>>,
 }
 
 impl OwnIdentity {
     pub(super) fn of_thread() -> Self {
-        let (uid, gid) = of_thread();
         Self {
-            uid: Uid::from_raw(uid),
-            gid: Gid::from_raw(gid),
             groups: getgroups().ok(),
         }
     }
@@ -106,14 +101,15 @@ impl OwnIdentity {
     /// Ends what the calling thread has taken from accounts. False means that it must do nothing
     /// else, and end.
     pub(super) fn is_restored(&self) -> bool {
-        if !Uid::effective().is_root() {
+        let own = Uid::effective();
+        if !own.is_root() {
             // Such a process acts as nobody else.
             return true;
         }
         let Some(groups) = &self.groups else {
             return false;
         };
-        set_uid(self.uid) && set_gid(self.gid) && set_groups(groups).is_ok()
+        set_uid(own) && set_gid(Gid::effective()) && set_groups(groups).is_ok()
     }
 }
 

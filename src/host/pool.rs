@@ -127,9 +127,9 @@ mod tests {
         receiver.recv().unwrap()
     }
 
-    /// Until so many threads wait.
-    fn wait_for(pool: &Pool, waiting: usize) {
-        while pool.0.queue().waiting != waiting {
+    /// Until there is one thread, which waits.
+    fn wait_for_one(pool: &Pool) {
+        while Arc::strong_count(&pool.0) != 2 || pool.0.queue().waiting != 1 {
             thread::yield_now();
         }
     }
@@ -140,7 +140,7 @@ mod tests {
         let mut threads = HashSet::new();
         for _ in 0..100 {
             threads.insert(thread_of_a_step(&pool));
-            wait_for(&pool, 1);
+            wait_for_one(&pool);
         }
         assert_eq!(threads.len(), 1);
     }
@@ -163,9 +163,9 @@ mod tests {
         begun.sort_unstable();
         assert_eq!(begun, Vec::from_iter(0..20));
         drop(wake);
-        wait_for(&pool, 1);
+        wait_for_one(&pool);
         let first = thread_of_a_step(&pool);
-        wait_for(&pool, 1);
+        wait_for_one(&pool);
         assert_eq!(thread_of_a_step(&pool), first);
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let pool = Pool::default();
         pool.run(Box::new(|| panic!("in a step"))).unwrap();
         let thread = thread_of_a_step(&pool);
-        wait_for(&pool, 1);
+        wait_for_one(&pool);
         assert_eq!(thread_of_a_step(&pool), thread);
     }
 
@@ -182,7 +182,7 @@ mod tests {
     fn no_thread_stays_behind_a_pool() {
         let pool = Pool::default();
         thread_of_a_step(&pool);
-        wait_for(&pool, 1);
+        wait_for_one(&pool);
         let shared = Arc::downgrade(&pool.0);
         drop(pool);
         while shared.strong_count() > 0 {
