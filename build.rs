@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time of the build is what is asked for, and what is copied is written anew by each build"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=crates");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the time of the build is what is asked for"
-    )]
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

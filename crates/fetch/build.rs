@@ -4,6 +4,10 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is copied is written anew by each build"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../../cold.ld");
     // By a path in the build directory, which cargo corrects when that directory was moved.
