@@ -123,7 +123,7 @@ fn set_groups(groups: &[Gid]) -> rustix::io::Result<()> {
 
 /// Whether the thread has the group now. The call returns only the previous id, so the second call
 /// is the check.
-fn set_gid(gid: Gid) -> bool {
+pub(super) fn set_gid(gid: Gid) -> bool {
     setfsgid(gid);
     setfsgid(gid) == gid
 }

@@ -6,17 +6,20 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::{Gid, Pid, Uid};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::Account;
+use super::{Account, identity};
+use crate::locked::locked;
 use authkeys_terminal::bounded;
 
 /// Where the programs that ours start are found; a service's own PATH may differ from the system's.
@@ -106,6 +109,8 @@ pub(super) fn run_reading(
         // have moved to.
         set_child_subreaper(true)?;
     }
+    // Started before the program: when it is needed, the system may allow no further thread.
+    let killer = account.map(Killer::start).transpose()?;
     let mut child = command
         .stdin(stdin)
         .stdout(Stdio::piped())
@@ -123,8 +128,8 @@ pub(super) fn run_reading(
         stderr.read();
         match ended {
             Ok(Some(status)) => {
-                if let Some(account) = account {
-                    end_descendants(account, None)?;
+                if let Some(killer) = killer {
+                    killer.kill(None)?;
                 }
                 return Ok(ProgramOutput {
                     status,
@@ -137,7 +142,7 @@ pub(super) fn run_reading(
             Err(fault) => return Err(fault),
         }
     }
-    end(&mut child, account)?;
+    end(&mut child, killer)?;
     Err(io::Error::new(
         io::ErrorKind::TimedOut,
         format!("it did not end within {limit:?} and was killed"),
@@ -146,15 +151,15 @@ pub(super) fn run_reading(
 
 /// Kills the child and everything in its group, or, if it runs as another account, every process
 /// that it started.
-fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
+fn end(child: &mut Child, killer: Option<Killer>) -> io::Result<()> {
     let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    match account {
-        Some(account) => end_descendants(account, Some(pid))?,
+    let killed = match killer {
+        Some(killer) => killer.kill(Some(pid)),
         None => match killpg(pid, Signal::SIGKILL) {
-            Err(Errno::ESRCH) | Ok(()) => {}
-            Err(fault) => return Err(fault.into()),
+            Err(Errno::ESRCH) | Ok(()) => Ok(()),
+            Err(fault) => Err(fault.into()),
         },
-    }
+    };
     let started = Instant::now();
     while child.try_wait()?.is_none() {
         if started.elapsed() > DYING {
@@ -162,34 +167,64 @@ fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
         }
         thread::sleep(POLL);
     }
-    Ok(())
+    killed
 }
 
 /// Kills and reaps each of our children that belongs to the account, and the processes that become
-/// our children by that, until none is left. `running` is a child that is reaped elsewhere.
+/// our children by that, until none is left.
 ///
 /// It happens on a thread with the account's effective uid: root without CAP_KILL, as in a sandbox,
 /// may not signal other users' processes. The real uid stays root's, so that the account can
 /// neither signal nor trace this thread. Therefore the thread could also signal root's processes,
 /// and must spare them.
-fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
-    let uid = rustix::thread::Uid::from_raw(account.uid);
-    let thread = thread::Builder::new()
-        .name("killer".to_owned())
-        .spawn(move || kill_all(uid, running))?;
-    match thread.join() {
-        Ok(ended) => ended,
-        Err(_) => Err(io::Error::other(
-            "the thread that kills what it started died",
-        )),
+struct Killer {
+    thread: JoinHandle<io::Result<()>>,
+    order: SyncSender<Option<Pid>>,
+}
+
+impl Killer {
+    /// Starts the thread, which waits until it is needed, and ends if it is not.
+    fn start(account: &Account) -> io::Result<Self> {
+        let uid = rustix::thread::Uid::from_raw(account.uid);
+        let (order, orders) = sync_channel(1);
+        let thread =
+            thread::Builder::new()
+                .name("killer".to_owned())
+                .spawn(move || match orders.recv() {
+                    Ok(running) => kill_all(uid, running),
+                    Err(_) => Ok(()),
+                })?;
+        Ok(Self { thread, order })
+    }
+
+    /// `running` is a child that is reaped elsewhere.
+    fn kill(self, running: Option<Pid>) -> io::Result<()> {
+        let _ = self.order.send(running);
+        match self.thread.join() {
+            Ok(ended) => ended,
+            Err(_) => Err(io::Error::other(
+                "the thread that kills what it started died",
+            )),
+        }
     }
 }
 
+/// One thread at a time lists and reaps: the kernel's list may leave out children while others are
+/// reaped (proc_tid_children(5)).
+static LISTING: Mutex<()> = Mutex::new(());
+
 /// Kills and reaps, on a thread that takes the account's effective uid.
 fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
+    // The thread has the file-system identity of the one that started it, which may be the
+    // account's: then every process of root's would be hidden.
+    if !identity::set_gid(Gid::effective()) {
+        return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    }
     become_uid(uid)?;
-    if let Some(group) = running {
-        let _ = killpg(group, Signal::SIGKILL);
+    if let Some(child) = running {
+        let _ = killpg(child, Signal::SIGKILL);
+        // It may have left its group.
+        let _ = kill(child, Signal::SIGKILL);
     }
     let started = Instant::now();
     loop {
@@ -198,6 +233,7 @@ fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
         let mut left = usize::from(running.is_some_and(still_runs));
         // A process that is hidden from root is not root's.
         become_uid(rustix::thread::Uid::ROOT)?;
+        let alone = locked(&LISTING);
         let children = others(children()?);
         become_uid(uid)?;
         for child in children {
@@ -207,6 +243,7 @@ fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
                 left += 1;
             }
         }
+        drop(alone);
         if left == 0 {
             return Ok(());
         }
@@ -348,30 +385,45 @@ mod tests {
         if !has_root_and(&["python3"]) {
             return;
         }
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
-        let account = Account {
-            user: UserName::parse("stranger").unwrap(),
-            uid: STRANGER,
-            gid: STRANGER,
-            home: directory.path().to_owned(),
-        };
         // The kernel frees the memory before it gives the children to us.
         let script = "import subprocess, time\n\
                       child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n\
                       memory = bytearray(400 << 20)\n\
                       open('pid', 'w').write(str(child.pid))\n\
                       time.sleep(60)\n";
+        assert_eq!(state_after_its_end(script, STRANGER), None);
+    }
+
+    /// Runs a script of Python's until its time is over, as an account that no other test runs
+    /// programs as. Returns the state of the process whose id it wrote into the file `pid`.
+    fn state_after_its_end(script: &str, uid: u32) -> Option<char> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let account = Account {
+            user: UserName::parse("stranger").unwrap(),
+            uid,
+            gid: uid,
+            home: directory.path().to_owned(),
+        };
         let mut python = command("/usr/bin/env");
         python.args(["python3", "-c", script]);
         as_account(&mut python, &account);
         python.current_dir(directory.path());
         let fault = run(&mut python, Duration::from_secs(3), Some(&account)).unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::TimedOut, "{fault}");
-        assert_eq!(
-            bounded_state(written_pid(&directory.path().join("pid"))),
-            None
-        );
+        bounded_state(written_pid(&directory.path().join("pid")))
+    }
+
+    #[test]
+    fn f49_a_program_that_has_left_its_group_is_killed() {
+        if !has_root_and(&["python3"]) {
+            return;
+        }
+        let script = "import os, time\n\
+                      os.setpgid(0, os.getsid(0))\n\
+                      open('pid', 'w').write(str(os.getpid()))\n\
+                      time.sleep(60)\n";
+        assert_eq!(state_after_its_end(script, STRANGER + 1), None);
     }
 
     #[test]
