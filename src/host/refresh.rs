@@ -12,7 +12,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, Mode};
 use rustix::io::{Errno, retry_on_intr};
@@ -32,6 +33,8 @@ const PROGRAMS: [&str; 3] = [
 /// Without an action it rebuilds the file. The umask makes its temporary files private to the user.
 const SCRIPT: &str = "umask 077 && exec \"$0\" -u \"$1\"";
 
+/// How long the copy may be open for writing in a process that is about to become a program.
+const BUSY: Duration = Duration::from_millis(500);
 /// The most bytes that the program may have; it has about three million.
 const MAX_PROGRAM: u64 = 64 << 20;
 
@@ -85,18 +88,21 @@ fn untraceable(
     let copy = unreadable_copy(&content).ok()?;
     // Makes its temporary files private to the user. All our own files get their mode explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let mut command = program::command(&format!("/proc/self/fd/{}", copy.as_raw_fd()));
-    command.arg0(program);
-    match run_as(&mut command, &["-u", account.user.as_str()], account, limit) {
-        Err(fault)
-            if matches!(
-                fault.kind(),
-                ErrorKind::PermissionDenied | ErrorKind::ExecutableFileBusy
-            ) =>
-        {
-            None
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let started = Instant::now();
+    loop {
+        let mut command = program::command(&path);
+        command.arg0(program);
+        match run_as(&mut command, &["-u", account.user.as_str()], account, limit) {
+            Err(fault) if fault.kind() == ErrorKind::PermissionDenied => return None,
+            // A program that another thread starts just now may have the copy open for writing.
+            Err(fault)
+                if fault.kind() == ErrorKind::ExecutableFileBusy && started.elapsed() < BUSY =>
+            {
+                thread::sleep(BUSY / 50);
+            }
+            ended => return Some(ended),
         }
-        ended => Some(ended),
     }
 }
 

@@ -112,7 +112,6 @@ pub(super) fn file_by_way_of(
     // the new one.
     retry_on_intr(|| rustix::fs::fsync(&synced))
         .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;
-    drop(lock);
 
     // Some network file systems have no groups. With these modes the group grants nothing, and the
     // keys are in force.
@@ -120,7 +119,10 @@ pub(super) fn file_by_way_of(
         gid: None,
         ..*wanted
     };
-    if !read::holds(directory, name, &wanted, content)? {
+    // Before the lock ends: whoever waits for it may write the file.
+    let is_there = read::holds(directory, name, &wanted, content)?;
+    drop(lock);
+    if !is_there {
         return Err(HostError::ReadBack {
             path: directory.path.join(name),
         });
