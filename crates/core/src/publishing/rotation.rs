@@ -11,6 +11,9 @@ use super::grant::Terms;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyLine};
 
+/// sshd's option that ends a key.
+const EXPIRY: &str = "expiry-time";
+
 /// The keys at a secret's stages that matter for the key set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keys<'a> {
@@ -46,6 +49,12 @@ pub enum NotAdmitted {
          --accounts and --option which accounts and options the two keys get"
     )]
     Terms(Fingerprint),
+    /// The current key is revoked, and with its entries the terms are gone.
+    #[error(
+        "the secret's current key {0} is in `revoked` there, and its entries are gone: say with \
+         --accounts and --option which accounts and options the new key gets"
+    )]
+    TermsRevoked(Fingerprint),
     /// The previous rotation has not ended.
     #[error(
         "the key of the rotation before, {key}, is valid until {until}; rotate again after that"
@@ -76,7 +85,10 @@ pub fn window(document: &Document, key: &Fingerprint) -> Window {
 pub fn is_admitted(document: &Document, current: Option<&KeyLine>, new: &KeyLine) -> bool {
     let new = new.key.fingerprint();
     let mut granted = entries_of(document, &new);
-    granted.retain(|entry| entry.not_before.is_none() && entry.not_after.is_none());
+    granted.retain(|entry| {
+        let ends = entry.not_after.is_some() || entry.line.options.has(EXPIRY);
+        entry.not_before.is_none() && !ends
+    });
     if granted.is_empty() || document.revoked.contains(&new) {
         return false;
     }
@@ -84,10 +96,10 @@ pub fn is_admitted(document: &Document, current: Option<&KeyLine>, new: &KeyLine
         return true;
     };
     for wanted in entries_of(document, &current.key.fingerprint()) {
-        let options = wanted.line.options.each();
+        let options = lasting_options(wanted);
         let mut entries = granted.iter();
         let is_granted = entries
-            .any(|entry| entry.accounts == wanted.accounts && entry.line.options.each() == options);
+            .any(|entry| entry.accounts == wanted.accounts && lasting_options(entry) == options);
         if !is_granted {
             return false;
         }
@@ -142,6 +154,7 @@ pub fn admit(
     for model in models {
         let entry = PublishedEntry {
             public_key: PublishedEntry::of(new).public_key,
+            options: lasting_options(model),
             ..like(model)
         };
         if !wanted.contains(&entry) {
@@ -152,7 +165,13 @@ pub fn admit(
         let terms = match (terms, current) {
             (Some(terms), _) => terms.clone(),
             (None, Some(line)) => return Err(NotAdmitted::Terms(line.key.fingerprint())),
-            (None, None) => Terms::default(),
+            // Without any terms it would open every account, and without the options.
+            (None, None) => match keys.current {
+                Some(revoked) => {
+                    return Err(NotAdmitted::TermsRevoked(revoked.key.fingerprint()));
+                }
+                None => Terms::default(),
+            },
         };
         // The current key gets an entry too, so that it stays valid and can be given an end later.
         for line in current.into_iter().chain([new]) {
@@ -231,6 +250,13 @@ fn places_of(places: &[Option<Fingerprint>], key: &Fingerprint) -> BTreeSet<usiz
         }
     }
     of_key
+}
+
+/// The options that a new key gets too: not the end of the old one.
+fn lasting_options(published: &PublishedKey) -> Vec<String> {
+    let mut options = published.line.options.each();
+    options.retain(|option| !option.starts_with(EXPIRY));
+    options
 }
 
 /// An entry with the same accounts and options, without a window.

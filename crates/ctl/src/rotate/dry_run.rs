@@ -46,13 +46,20 @@ impl<W: World> Engine<'_, W> {
                 self.world.tell(Phase::Set, state, detail);
             }
             None => {
+                let document = &key_set.document;
                 if let Some(current) = current
-                    && window(&key_set.document, &current.key) == Window::Absent
-                    && !key_set.document.revoked.contains(&current.key)
                     && self.plan.terms.is_none()
                 {
-                    let fault = NotAdmitted::Terms(current.key);
-                    return Err(Halt::failed(format!("{}: {fault}", self.plan.target)));
+                    let fault = if document.revoked.contains(&current.key) {
+                        Some(NotAdmitted::TermsRevoked(current.key))
+                    } else if window(document, &current.key) == Window::Absent {
+                        Some(NotAdmitted::Terms(current.key))
+                    } else {
+                        None
+                    };
+                    if let Some(fault) = fault {
+                        return Err(Halt::failed(format!("{}: {fault}", self.plan.target)));
+                    }
                 }
                 let key_type = key_type_of(self.plan, &held)?;
                 let beside = match current {
@@ -91,11 +98,11 @@ impl<W: World> Engine<'_, W> {
             None => Window::Absent,
         };
         match ends {
-            Window::Ends(until) => {
+            Window::Ends(until) if until <= self.latest_end() => {
                 let detail = format!("the old key ends at {until}");
                 self.world.tell(Phase::Retire, PhaseState::Already, &detail);
             }
-            Window::Open | Window::Absent => {
+            Window::Ends(_) | Window::Open | Window::Absent => {
                 let detail = format!("end the old key {:#} after that", self.plan.grace);
                 self.world.tell(Phase::Retire, PhaseState::Planned, &detail);
             }

@@ -25,19 +25,28 @@ impl<W: World> Engine<'_, W> {
             self.world.tell(Phase::Retire, PhaseState::Skipped, detail);
             return Ok(());
         };
-        let now = self.world.now();
+        let latest = self.latest_end();
         let (document, state, until) = match window(&key_set.document, &old) {
-            Window::Ends(until) => (key_set.document, PhaseState::Already, until),
-            Window::Open | Window::Absent => {
-                if window(&key_set.document, &current.key.fingerprint()) != Window::Open {
+            Window::Ends(until) if until <= latest => {
+                (key_set.document, PhaseState::Already, until)
+            }
+            Window::Ends(_) | Window::Open | Window::Absent => {
+                let current = current.key.fingerprint();
+                let target = &self.plan.target;
+                if key_set.document.revoked.contains(&current) {
                     return Err(Halt::failed(format!(
-                        "{}: the current key {} is not in the key set without an end, so the old \
-                         one is left as it is; grant the current key, then run rotate again",
-                        self.plan.target,
-                        current.key.fingerprint()
+                        "{target}: the current key {current} is revoked, so the old one is left \
+                         as it is; revoke the old one {old} too, then run rotate again"
                     )));
                 }
-                let until = whole_second(now + self.plan.grace);
+                if window(&key_set.document, &current) != Window::Open {
+                    return Err(Halt::failed(format!(
+                        "{target}: the current key {current} is not in the key set without an end, \
+                         so the old one is left as it is; grant the current key, then run rotate \
+                         again"
+                    )));
+                }
+                let until = latest;
                 let edits = end(&key_set.document, &key_set.places, &old, until);
                 (self.world.publish(&edits).await?, PhaseState::Done, until)
             }
@@ -49,6 +58,11 @@ impl<W: World> Engine<'_, W> {
         }
         self.world.tell(Phase::Retire, state, &detail);
         Ok(())
+    }
+
+    /// When the old key is to end at the latest.
+    pub(super) fn latest_end(&self) -> Timestamp {
+        whole_second(self.world.now() + self.plan.grace)
     }
 
     /// Removes AWSPENDING from the current version.
@@ -83,7 +97,8 @@ impl<W: World> Engine<'_, W> {
         let nodes = self.sampled();
         let mut open = self.still_open(&nodes, &credential).await?;
         let silent = self.silent();
-        if open.is_empty() && !self.may_miss(silent) {
+        let none_refused = self.plan.has_logins && silent == nodes.len();
+        if open.is_empty() && (none_refused || !self.may_miss(silent, nodes.len())) {
             return Err(Halt::failed(format!(
                 "the old key {old} is over, but {silent} of {} nodes gave no answer to a login \
                  with it; repair them and run rotate again",

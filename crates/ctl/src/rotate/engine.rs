@@ -91,15 +91,30 @@ impl<'a, W: World> Engine<'a, W> {
                 PhaseState::Already,
                 "an earlier run got this far; going on with it",
             );
-        } else {
-            self.create().await?;
-            self.set().await?;
-            self.deploy().await?;
-            self.test().await?;
-            self.finish().await?;
+            self.retire(true).await?;
+            self.verify().await?;
+            if !self.current_is_revoked().await? {
+                return Ok(());
+            }
+            // The rotation before is over, and its key was revoked: there is no key to use.
         }
+        self.create().await?;
+        self.set().await?;
+        self.deploy().await?;
+        self.test().await?;
+        self.finish().await?;
         self.retire(true).await?;
         self.verify().await
+    }
+
+    /// Whether no node accepts the current key any more.
+    async fn current_is_revoked(&mut self) -> Result<bool, Halt> {
+        let held = self.held().await?;
+        let key_set = self.world.key_set().await?;
+        Ok(match &held.current {
+            Some(current) => key_set.document.revoked.contains(&current.key),
+            None => false,
+        })
     }
 
     /// What the secret holds, without its private keys.
@@ -286,7 +301,7 @@ impl<'a, W: World> Engine<'a, W> {
         let titled = super::titled(document);
         let named = named(&arrival.missing);
         self.arrival = arrival;
-        if missing > self.plan.allowance.of(all) {
+        if missing > self.plan.allowance.of(all) || (all > 0 && missing == all) {
             return Err(Halt::failed(format!(
                 "{} of {all} nodes have {titled}; missing: {named}. Repair them and run rotate \
                  again: it goes on from here",

@@ -42,9 +42,12 @@ impl<W: World> Engine<'_, W> {
             .iter()
             .any(|login| login.answer == LoginResult::Refused);
         let tried = nodes.len();
-        let accepted = nodes.len() - bad.len();
+        let mut accepted = 0;
+        for login in &logins {
+            accepted += usize::from(login.answer == LoginResult::Accepted);
+        }
         self.logins = logins;
-        if is_refused || !self.may_miss(bad.len()) {
+        if is_refused || accepted == 0 || !self.may_miss(tried - accepted, tried) {
             return Err(Halt::failed(format!(
                 "the new key {} was accepted by {accepted} of {tried} nodes; not by {}. Nothing \
                  was promoted: repair them and run rotate again, or --abort",
@@ -64,11 +67,17 @@ impl<W: World> Engine<'_, W> {
         Ok(())
     }
 
-    /// Whether this many more nodes may be missing.
-    pub(super) fn may_miss(&self, more: usize) -> bool {
+    /// Whether this many of the nodes that were tried may give no answer: as large a part of a
+    /// sample as of all nodes that have the key set.
+    pub(super) fn may_miss(&self, silent: usize, tried: usize) -> bool {
         let missing = self.arrival.missing.len();
-        let all = self.arrival.with.len() + missing;
-        missing + more <= self.plan.allowance.of(all).max(missing)
+        let with = self.arrival.with.len();
+        let more = self
+            .plan
+            .allowance
+            .of(with + missing)
+            .saturating_sub(missing);
+        silent.saturating_mul(with) <= more.saturating_mul(tried)
     }
 
     /// A sample of the nodes that have the key set, a different one each time.

@@ -149,6 +149,40 @@ fn a_revoked_current_key_does_not_come_back_and_a_revoked_new_one_does_not_come_
 }
 
 #[test]
+fn f58_after_a_revoked_key_the_new_one_does_not_open_more_than_that_one_did() {
+    let current = key(1);
+    let keys = Keys {
+        current: Some(&current),
+        previous: None,
+    };
+    let revoked = format!("\"{}\"", fingerprint(1));
+    for entries in [entry(9, ""), [entry(9, ""), entry(1, "")].join(",\n")] {
+        assert_eq!(
+            admitted(&published(&entries, &revoked), keys, None),
+            Err(NotAdmitted::TermsRevoked(fingerprint(1)))
+        );
+    }
+}
+
+#[test]
+fn f58_the_new_key_does_not_end_with_the_old_one() {
+    let current = key(1);
+    let keys = Keys {
+        current: Some(&current),
+        previous: None,
+    };
+    let options = ", \"options\": [\"restrict\", \"expiry-time=\\\"20261221Z\\\"\"]";
+    let payload = published(&entry(1, options), "");
+    let document = admitted(&payload, keys, None).unwrap();
+    let new = entries_of(&document, &fingerprint(2));
+    assert_eq!(new[0].line.options.each(), ["restrict"]);
+    // Nor does one count that somebody gave such an end.
+    let both = [entry(1, options), entry(2, options)].join(",\n");
+    let both = parse(&published(&both, ""), &Rules::default()).unwrap();
+    assert!(!is_admitted(&both, keys.current, &key(2)));
+}
+
+#[test]
 fn the_key_before_the_current_one_goes_once_it_is_over() {
     let current = key(1);
     let previous = key(3);

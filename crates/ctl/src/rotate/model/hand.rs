@@ -225,7 +225,9 @@ impl World for Hand {
             let mut logins = Vec::new();
             for node in nodes {
                 let at: usize = node.parse().unwrap();
-                let answer = if lets_in(&toy.nodes[at].document, &key, toy.now) {
+                let answer = if toy.nodes[at].is_out_of_reach {
+                    LoginResult::TimedOut
+                } else if lets_in(&toy.nodes[at].document, &key, toy.now) {
                     LoginResult::Accepted
                 } else {
                     LoginResult::Refused

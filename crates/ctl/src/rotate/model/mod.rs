@@ -50,11 +50,15 @@ struct Toy {
     ends: BTreeMap<Fingerprint, (Timestamp, Option<Serial>)>,
     /// Whether anyone could be locked out yet: there was a current key.
     is_in_use: bool,
+    /// An operator revoked the current key: nobody is meant to use it.
+    is_revoked: bool,
 }
 
 struct ToyNode {
     document: Rc<Document>,
     is_down: bool,
+    /// It gives no answer to a login.
+    is_out_of_reach: bool,
     /// How many waits end before it applies what is published.
     late: usize,
 }
@@ -92,6 +96,7 @@ impl Toy {
         let nodes = (0..nodes).map(|_| ToyNode {
             document: Rc::clone(&published),
             is_down: false,
+            is_out_of_reach: false,
             late: 0,
         });
         Self {
@@ -107,6 +112,7 @@ impl Toy {
             throttled: 0,
             ends: BTreeMap::new(),
             is_in_use: false,
+            is_revoked: false,
         }
     }
 
@@ -169,6 +175,9 @@ impl Toy {
         let Some(current) = self.key("AWSCURRENT") else {
             return;
         };
+        if self.is_revoked && self.published.revoked.contains(&current) {
+            return;
+        }
         let reached: Vec<&ToyNode> = self.nodes.iter().filter(|node| !node.is_down).collect();
         self.is_in_use |= !reached.is_empty();
         for node in reached {

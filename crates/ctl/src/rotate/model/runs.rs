@@ -5,7 +5,9 @@ use jiff::SignedDuration;
 
 use super::super::engine::{Allowance, Engine, RotationPlan};
 use super::hand::Hand;
-use super::{Kill, abort, document, is_settled, plan, rotate, run, world};
+use super::{Kill, abort, document, is_settled, plan, rotate, rotate_by, run, world};
+use authkeys_core::publishing::entries::{Edits, edited, fingerprints};
+use authkeys_core::publishing::rotation::{end, remove_and_revoke};
 
 #[test]
 fn two_rotations_in_a_row_leave_nothing_behind() {
@@ -168,6 +170,113 @@ fn a_node_that_is_down_keeps_the_new_key_from_being_promoted() {
         };
         let mut hand = Hand::new(&toy);
         Engine::new(&mut hand, &plan).rotate().await.unwrap();
+        is_settled(&toy.borrow());
+    });
+}
+
+#[test]
+fn f58_a_key_that_no_node_accepted_is_not_promoted_whatever_may_be_missing() {
+    run(async {
+        let toy = world(40, 5);
+        rotate(&toy, None).await.0.unwrap();
+        let before = toy.borrow().key("AWSCURRENT");
+        let generous = RotationPlan {
+            allowance: Allowance::Percent(100),
+            ..plan()
+        };
+        let sampled = RotationPlan {
+            allowance: Allowance::Nodes(4),
+            sample: Some(4),
+            ..plan()
+        };
+        for node in &mut toy.borrow_mut().nodes {
+            node.is_out_of_reach = true;
+        }
+        for plan in [&generous, &sampled] {
+            let halt = rotate_by(&toy, None, plan).await.0.unwrap_err();
+            let why = halt.why.unwrap();
+            assert!(why.contains("was accepted by 0 of"), "{why}");
+            assert_eq!(toy.borrow().key("AWSCURRENT"), before);
+        }
+        // Of a sample as large a part may be missing as of all nodes.
+        for node in toy.borrow_mut().nodes.iter_mut().skip(2) {
+            node.is_out_of_reach = false;
+        }
+        let all = RotationPlan {
+            sample: None,
+            ..sampled.clone()
+        };
+        rotate_by(&toy, None, &all).await.0.unwrap();
+        is_settled(&toy.borrow());
+
+        for node in &mut toy.borrow_mut().nodes {
+            node.is_down = true;
+        }
+        let halt = rotate_by(&toy, None, &generous).await.0.unwrap_err();
+        let why = halt.why.unwrap();
+        assert!(why.contains("0 of 40 nodes have"), "{why}");
+    });
+}
+
+#[test]
+fn f58_a_shorter_end_is_set_also_where_the_old_key_has_one() {
+    run(async {
+        let toy = world(2, 7);
+        rotate(&toy, None).await.0.unwrap();
+        let current = toy.borrow().key("AWSCURRENT").unwrap();
+        let (payload, edits) = {
+            let toy = toy.borrow();
+            let places = fingerprints(&toy.payload).unwrap();
+            let far = toy.now + SignedDuration::from_hours(24 * 30);
+            let edits = end(&toy.published, &places, &current, far);
+            (toy.payload.clone(), edits)
+        };
+        toy.borrow_mut().publish(edited(&payload, &edits).unwrap());
+        let started = toy.borrow().now;
+        rotate(&toy, None).await.0.unwrap();
+        is_settled(&toy.borrow());
+        let took = toy.borrow().now.duration_since(started);
+        assert!(took < SignedDuration::from_hours(1), "{took}");
+    });
+}
+
+#[test]
+fn f58_when_the_key_of_an_unfinished_rotation_is_revoked_the_next_run_makes_another() {
+    run(async {
+        let toy = world(2, 3);
+        rotate(&toy, None).await.0.unwrap();
+        let old = toy.borrow().key("AWSCURRENT").unwrap();
+        let plan_of_function = RotationPlan {
+            token: Some("t-1".to_owned()),
+            ..plan()
+        };
+        let mut hand = Hand::new(&toy);
+        let mut engine = Engine::new(&mut hand, &plan_of_function);
+        engine.create().await.unwrap();
+        engine.set().await.unwrap();
+        engine.deploy().await.unwrap();
+        engine.test().await.unwrap();
+        engine.finish().await.unwrap();
+        engine.retire(false).await.unwrap();
+        toy.borrow_mut().labels.remove("AWSPENDING");
+        let stolen = toy.borrow().key("AWSCURRENT").unwrap();
+        assert_ne!(stolen, old);
+
+        let mut edits = Edits::default();
+        let revoked = {
+            let toy = toy.borrow();
+            let places = fingerprints(&toy.payload).unwrap();
+            remove_and_revoke(&toy.published, &places, &stolen, &mut edits);
+            edited(&toy.payload, &edits).unwrap()
+        };
+        {
+            let mut toy = toy.borrow_mut();
+            toy.is_revoked = true;
+            toy.publish(revoked);
+        }
+        rotate(&toy, None).await.0.unwrap();
+        let current = toy.borrow().key("AWSCURRENT").unwrap();
+        assert!(current != stolen && current != old);
         is_settled(&toy.borrow());
     });
 }
