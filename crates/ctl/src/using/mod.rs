@@ -14,7 +14,7 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 
-use super::{Exit, failure, refused, run_to_end};
+use super::{Exit, complain, failure, refused, run_to_end};
 use agent::PrivateAgent;
 use authkeys_aws::credential::Credential;
 use client::ClientSettings;
@@ -125,11 +125,16 @@ impl Private {
         };
         let keys = keys::read(&options.secret, options.stage.as_deref());
         let keys = run_to_end(keys)?;
-        for key in &keys {
-            if let Err(fault) = agent.add(&key.bytes) {
-                let key = format!("{}, {}", options.secret.name(), key.stage);
-                return Err(refused(key, &fault.to_string()));
+        for (number, key) in keys.iter().enumerate() {
+            let Err(fault) = agent.add(&key.bytes) else {
+                continue;
+            };
+            let name = format!("{}, {}", options.secret.name(), key.stage);
+            if number == 0 {
+                return Err(refused(name, &fault.to_string()));
             }
+            // The key before it is the current one, which opens every node.
+            complain(&format!("warning: {name}: {fault}"));
         }
         Ok(Self {
             agent,
