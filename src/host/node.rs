@@ -1,4 +1,4 @@
-//! The real node: each step runs on a thread of its own, as the account if the file is in its home.
+//! The real node: each step runs on a thread of a pool, as the account if the file is in its home.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -19,16 +19,16 @@ type Step = Box<dyn FnOnce() + Send>;
 
 /// Runs each step at once: on a thread that waits, or on a new one.
 #[derive(Default)]
-pub(super) struct Pool(Arc<Shared>);
+pub(super) struct Pool(Arc<SharedSteps>);
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedSteps {
+    queue: Mutex<StepQueue>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct StepQueue {
     /// Never more than threads that wait.
     steps: VecDeque<Step>,
     waiting: usize,
@@ -67,8 +67,8 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+impl SharedSteps {
+    fn queue(&self) -> MutexGuard<'_, StepQueue> {
         locked(&self.queue)
     }
 
@@ -159,9 +159,9 @@ mod tests {
             }))
             .unwrap();
         }
-        let mut begun: Vec<i32> = runs.iter().take(20).collect();
-        begun.sort_unstable();
-        assert_eq!(begun, Vec::from_iter(0..20));
+        let mut numbers: Vec<i32> = runs.iter().take(20).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, Vec::from_iter(0..20));
         drop(wake);
         wait_for_one(&pool);
         let first = thread_of_a_step(&pool);

@@ -187,14 +187,19 @@ impl Killer {
     fn start(account: &Account) -> io::Result<Self> {
         let uid = rustix::thread::Uid::from_raw(account.uid);
         let (order, orders) = sync_channel(1);
-        let thread =
-            thread::Builder::new()
-                .name("killer".to_owned())
-                .spawn(move || match orders.recv() {
-                    Ok(running) => kill_all(uid, running),
-                    Err(_) => Ok(()),
-                })?;
-        Ok(Self { thread, order })
+        let thread = thread::Builder::new().name("killer".to_owned());
+        let started = thread.spawn(move || match orders.recv() {
+            Ok(running) => kill_all(uid, running),
+            Err(_) => Ok(()),
+        });
+        match started {
+            Ok(thread) => Ok(Self { thread, order }),
+            // An error of its own: by its number it would be taken for the account's limit.
+            Err(fault) => Err(io::Error::other(format!(
+                "cannot start a thread that ends what it starts: {fault}; check the limits on \
+                 tasks and memory"
+            ))),
+        }
     }
 
     /// `running` is a child that is reaped elsewhere.
@@ -218,7 +223,9 @@ fn kill_all(uid: rustix::thread::Uid, running: Option<Pid>) -> io::Result<()> {
     // The thread has the file-system identity of the one that started it, which may be the
     // account's: then every process of root's would be hidden.
     if !identity::set_gid(Gid::effective()) {
-        return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        return Err(io::Error::other(
+            "the thread that kills what it started cannot be root's",
+        ));
     }
     become_uid(uid)?;
     if let Some(child) = running {

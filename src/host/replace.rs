@@ -119,7 +119,7 @@ pub(super) fn file_by_way_of(
         gid: None,
         ..*wanted
     };
-    // Before the lock ends: whoever waits for it may write the file.
+    // Before the lock ends: a program that waits for it may write the file.
     let is_there = read::holds(directory, name, &wanted, content)?;
     drop(lock);
     if !is_there {

@@ -243,11 +243,11 @@ impl Workers {
         let awaited = Awaited::default();
         let (sender, receiver) = mpsc::sync_channel(1);
         let given = awaited.clone();
-        let begun = self.pool.run(Box::new(move || {
+        let handed_over = self.pool.run(Box::new(move || {
             // The caller may have given up.
             let _ = sender.send(work(&given));
         }));
-        match begun {
+        match handed_over {
             Ok(()) => Ok(StartedStep {
                 account,
                 path,

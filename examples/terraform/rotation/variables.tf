@@ -60,7 +60,7 @@ variable "login" {
 }
 
 variable "accounts" {
-  description = "First rotation: the accounts that the key is for, separated by commas"
+  description = "First rotation, or after a revocation: the accounts that the key is for, separated by commas"
   type        = string
   default     = "ubuntu"
 }

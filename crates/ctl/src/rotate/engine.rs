@@ -96,7 +96,7 @@ impl<'a, W: World> Engine<'a, W> {
             if !self.current_is_revoked().await? {
                 return Ok(());
             }
-            // The rotation before is over, and its key was revoked: there is no key to use.
+            // That rotation is complete, but its key was revoked: nobody has a key that works.
         }
         self.create().await?;
         self.set().await?;

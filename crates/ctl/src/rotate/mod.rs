@@ -78,19 +78,19 @@ pub(super) struct Options {
     /// How long to wait at most for the nodes to report a key set
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
     timeout: SignedDuration,
-    /// How many nodes may be missing after that time: a number, or a percentage
+    /// How many nodes may be missing after that time: a number, or a percentage; never all of them
     #[arg(long, value_name = "N|P%", default_value = "0", value_parser = allowance)]
     allow_missing: Allowance,
     /// The type of the new key, instead of the current key's: ed25519, ecdsa-p256, ecdsa-p384,
     /// rsa-3072 or rsa-4096
     #[arg(long, value_name = "TYPE", value_enum, hide_possible_values = true)]
     key_type: Option<PairKeyType>,
-    /// First rotation: the new key is only for these accounts, instead of every account that uses
-    /// the source
+    /// First rotation, or after a revocation: the new key is only for these accounts, instead of
+    /// every account that uses the source
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = user)]
     accounts: Vec<UserName>,
-    /// First rotation: an option of authorized_keys for the new key, such as restrict; may be
-    /// repeated
+    /// First rotation, or after a revocation: an option of authorized_keys for the new key, such as
+    /// restrict; may be repeated
     #[arg(long, value_name = "OPTION")]
     option: Vec<String>,
     /// Sign the key set: a private key's file; a public key's, whose private half ssh-agent has; or
