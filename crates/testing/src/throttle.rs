@@ -17,8 +17,27 @@ pub struct Throttle {
 #[derive(Debug)]
 struct ThrottleState {
     behind: String,
-    shut_until: Mutex<Option<Instant>>,
+    shut: Mutex<Shut>,
     refused: AtomicUsize,
+}
+
+/// Whether calls are refused, and how long.
+#[derive(Debug, Default)]
+enum Shut {
+    #[default]
+    Open,
+    /// From the next call on, for so long.
+    AtNextCall(Duration),
+    Until(Instant),
+}
+
+impl Shut {
+    fn refuses(&mut self) -> bool {
+        if let Self::AtNextCall(time) = *self {
+            *self = Self::Until(Instant::now() + time);
+        }
+        matches!(self, Self::Until(end) if Instant::now() < *end)
+    }
 }
 
 impl Throttle {
@@ -27,7 +46,7 @@ impl Throttle {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = Arc::new(ThrottleState {
             behind: endpoint.trim_start_matches("http://").to_owned(),
-            shut_until: Mutex::default(),
+            shut: Mutex::default(),
             refused: AtomicUsize::new(0),
         });
         let throttle = Self {
@@ -48,9 +67,14 @@ impl Throttle {
         format!("http://{}", self.address)
     }
 
-    /// Refuses every call for this long.
+    /// Refuses the next call, whenever it comes, and all that follow within this time after it.
     pub fn shut_for(&self, time: Duration) {
-        *self.state.shut_until.lock().unwrap() = Some(Instant::now() + time);
+        *self.state.shut.lock().unwrap() = Shut::AtNextCall(time);
+    }
+
+    /// Refuses no call from now on.
+    pub fn open(&self) {
+        *self.state.shut.lock().unwrap() = Shut::Open;
     }
 
     /// How many calls have been refused so far.
@@ -78,9 +102,7 @@ fn serve(state: &ThrottleState, mut client: TcpStream) -> io::Result<()> {
         }
     }
     reader.read_exact(&mut body)?;
-    if let Some(end) = *state.shut_until.lock().unwrap()
-        && Instant::now() < end
-    {
+    if state.shut.lock().unwrap().refuses() {
         state.refused.fetch_add(1, Ordering::Relaxed);
         return client.write_all(refusal(&lower).as_bytes());
     }

@@ -70,7 +70,7 @@ fn a_rotation_waits_for_an_api_that_asks_for_fewer_calls_or_stops_and_goes_on_wi
     assert_eq!(published(&moto)["serial"], 1);
 
     // For a moment again and again: it goes on.
-    throttle.shut_for(Duration::ZERO);
+    throttle.open();
     let before = throttle.refused();
     let mut command = rotate("60s");
     command.args(["--accounts", "alice"]);
@@ -118,7 +118,7 @@ fn a_rotation_waits_for_an_api_that_asks_for_fewer_calls_or_stops_and_goes_on_wi
         json!(serial),
         "nothing was lost"
     );
-    throttle.shut_for(Duration::ZERO);
+    throttle.open();
     report(&moto, &instance);
     let run = outcome_of(&mut rotate("1s"));
     // It is past the promotion, and the node has not reported the old key's end.
