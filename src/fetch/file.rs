@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -30,7 +30,7 @@ const PAUSES: Backoff = Backoff {
 
 /// Files as sources, and the unfinished reads of each.
 #[derive(Debug, Default)]
-pub(super) struct FileSources(Mutex<HashMap<PathBuf, UnfinishedReads>>);
+pub(super) struct FileSources(Mutex<HashMap<PathBuf, Vec<UnfinishedRead>>>);
 
 impl FileSources {
     /// Reads the file at `path`. If its version is still the known one, this costs one stat. The
@@ -44,16 +44,15 @@ impl FileSources {
         limit: Duration,
     ) -> Result<Fetched, FetchError> {
         let shown = path.display();
-        let Ok(ended) = timeout(limit, self.begin(path, known)?).await else {
+        let (thread, answer) = self.begin(path, known, limit)?;
+        let Ok(ended) = timeout(limit, answer).await else {
             return Err(transient(
                 format!("reading {shown} took longer than {limit:?}"),
                 DEAD,
             ));
         };
-        // The thread has sent its result and ends. Ours is the one that was started last.
-        if let Some(reading) = self.readings().get_mut(path)
-            && let Some(thread) = reading.threads.pop()
-        {
+        // The thread has sent its result and ends.
+        if let Some(thread) = self.take(path, thread) {
             let _ = thread.join();
         }
         match ended {
@@ -65,18 +64,32 @@ impl FileSources {
         }
     }
 
-    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, UnfinishedReads>> {
+    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, Vec<UnfinishedRead>>> {
         locked(&self.0)
     }
 
-    fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
+    fn take(&self, path: &Path, thread: ThreadId) -> Option<JoinHandle<()>> {
         let mut readings = self.readings();
-        readings.retain(|_, reading| {
-            reading.threads.retain(|thread| !thread.is_finished());
-            !reading.threads.is_empty()
+        let reads = readings.get_mut(path)?;
+        let at = reads
+            .iter()
+            .position(|read| read.thread.thread().id() == thread)?;
+        Some(reads.remove(at).thread)
+    }
+
+    fn begin(
+        &self,
+        path: &Path,
+        known: Option<&Version>,
+        limit: Duration,
+    ) -> Result<(ThreadId, Receiver<Answer>), FetchError> {
+        let mut readings = self.readings();
+        readings.retain(|_, reads| {
+            reads.retain(|read| !read.thread.is_finished());
+            !reads.is_empty()
         });
-        if let Some(reading) = readings.get(path)
-            && reading.started.elapsed() < reading.pause()
+        if let Some(reads) = readings.get(path)
+            && waits(reads, limit)
         {
             return Err(transient(
                 format!("an earlier reading of {} has not ended yet", path.display()),
@@ -97,30 +110,33 @@ impl FileSources {
             let message = format!("cannot begin to read {}: {error}", path.display());
             transient(message, "check the limits on tasks and memory")
         })?;
-        let reading = readings
-            .entry(path.to_owned())
-            .or_insert_with(|| UnfinishedReads {
-                threads: Vec::new(),
-                started: Instant::now(),
-            });
-        reading.started = Instant::now();
-        reading.threads.push(thread);
-        Ok(receiver)
+        let id = thread.thread().id();
+        let started = Instant::now();
+        let read = UnfinishedRead { thread, started };
+        readings.entry(path.to_owned()).or_default().push(read);
+        Ok((id, receiver))
     }
 }
 
-/// The unfinished reads of one file.
+/// A read that has not ended yet.
 #[derive(Debug)]
-struct UnfinishedReads {
-    threads: Vec<JoinHandle<()>>,
-    /// When the last of them was started.
+struct UnfinishedRead {
+    thread: JoinHandle<()>,
     started: Instant,
 }
 
-impl UnfinishedReads {
-    fn pause(&self) -> Duration {
-        PAUSES.ceiling(u32::try_from(self.threads.len()).unwrap_or(u32::MAX))
+/// Whether no further read of a file may be started yet, because some of these hang. Reads that are
+/// within their limit do not count: a file may be the source of one account and the fallback of
+/// another.
+fn waits(reads: &[UnfinishedRead], limit: Duration) -> bool {
+    let mut hanging = 0_u32;
+    for read in reads {
+        if read.started.elapsed() >= limit {
+            hanging = hanging.saturating_add(1);
+        }
     }
+    let last = reads.iter().map(|read| read.started).max();
+    hanging > 0 && last.is_some_and(|last| last.elapsed() < PAUSES.ceiling(hanging))
 }
 
 type Answer = Result<Fetched, FetchError>;

@@ -33,12 +33,12 @@ pub(super) struct Flights<F> {
     flights: Vec<Flight>,
 }
 
-/// One request, and who waits for it.
+/// One request, and all who wait for it: a source may be the fallback of another one as well.
 struct Flight {
     url: SourceUrl,
     known: Option<Versions>,
     state: FlightState,
-    waiting: Option<oneshot::Sender<Answer>>,
+    waiting: Vec<oneshot::Sender<Answer>>,
 }
 
 enum FlightState {
@@ -104,7 +104,9 @@ impl<F: Fetch + 'static> Flights<F> {
     fn take(&mut self, FlightRequest { url, known, answer }: FlightRequest) {
         for flight in &mut self.flights {
             if flight.url == url && flight.known == known {
-                flight.waiting = Some(answer);
+                // Those of a cycle that was interrupted wait no more.
+                flight.waiting.retain(|waiting| !waiting.is_closed());
+                flight.waiting.push(answer);
                 return;
             }
         }
@@ -116,7 +118,7 @@ impl<F: Fetch + 'static> Flights<F> {
             url,
             known,
             state: FlightState::UnderWay(future),
-            waiting: Some(answer),
+            waiting: vec![answer],
         });
     }
 }
@@ -128,11 +130,11 @@ impl Flight {
         {
             self.state = FlightState::Arrived(answer);
         }
-        if let FlightState::Arrived(answer) = &self.state
-            && let Some(waiting) = self.waiting.take()
-        {
-            // An interrupted cycle does not receive it; the next one asks again.
-            let _ = waiting.send(answer.clone());
+        if let FlightState::Arrived(answer) = &self.state {
+            for waiting in self.waiting.drain(..) {
+                // An interrupted cycle does not receive it; the next one asks again.
+                let _ = waiting.send(answer.clone());
+            }
         }
     }
 }
@@ -233,5 +235,24 @@ mod tests {
         flights.forget();
         assert_eq!(ask(&mut flights, &requests).await, None);
         assert_eq!(slow.0.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn f60_a_source_that_is_a_fallback_at_the_same_time_answers_both() {
+        let slow: &'static Slow = Box::leak(Box::default());
+        let (mut flights, requests) = Flights::new(slow);
+        let url = SourceUrl::parse("s3://keys/k").unwrap();
+        let both = async { tokio::join!(requests.fetch(&url, None), requests.fetch(&url, None)) };
+        let mut both = std::pin::pin!(both);
+        slow.1.notify_one();
+        let answers = loop {
+            tokio::select! {
+                biased;
+                answers = &mut both => break answers,
+                () = flights.fly() => {}
+            }
+        };
+        assert_eq!(answers, (Ok(Fetched::Unchanged), Ok(Fetched::Unchanged)));
+        assert_eq!(slow.0.get(), 1);
     }
 }

@@ -212,13 +212,11 @@ async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
     let limit = Duration::from_secs(5);
     let (wake, sleep) = std::sync::mpsc::channel::<()>();
     let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
-    files.readings().insert(
-        path.clone(),
-        UnfinishedReads {
-            threads: vec![hangs],
-            started: Instant::now(),
-        },
-    );
+    let read = UnfinishedRead {
+        thread: hangs,
+        started: Instant::now() - limit,
+    };
+    files.readings().insert(path.clone(), vec![read]);
     let (class, message) = class(files.fetch(&path, None, limit).await);
     assert_eq!(class, Class::Transient);
     assert!(
@@ -228,24 +226,45 @@ async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
     let (_dir, other) = dir_with(b"two");
     assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
     // Another is tried later, for the file may be reached again although that one hangs for
-    // ever.
-    files.readings().get_mut(&path).unwrap().started -= PAUSES.first;
-    assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
-    let pauses = [1, 2, 3, 11, 99].map(|count| {
-        let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
-        UnfinishedReads {
-            threads,
-            started: Instant::now(),
-        }
-        .pause()
-        .as_secs()
-    });
-    assert_eq!(pauses, [60, 120, 240, 61_200, 61_200]);
-    assert!(files.fetch(&path, None, limit).await.is_err());
-    drop(wake);
-    while files.fetch(&path, None, limit).await.is_err() {
-        thread::yield_now();
+    // ever; and from then on each time.
+    files.readings().get_mut(&path).unwrap()[0].started -= PAUSES.first;
+    for _ in 0..2 {
+        assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
     }
+    drop(wake);
+}
+
+#[test]
+fn f37_the_more_readings_hang_the_longer_the_next_one_waits() {
+    let limit = Duration::from_secs(5);
+    for (hanging, pause) in [(1, 60), (2, 120), (3, 240), (11, 61_200), (99, 61_200)] {
+        let pause = Duration::from_secs(pause);
+        let waits_after = |passed: Duration| {
+            let read = || UnfinishedRead {
+                thread: thread::spawn(|| ()),
+                started: Instant::now() - passed,
+            };
+            waits(&Vec::from_iter((0..hanging).map(|_| read())), limit)
+        };
+        assert!(waits_after(pause - limit), "{hanging}");
+        assert!(!waits_after(pause), "{hanging}");
+    }
+}
+
+#[tokio::test]
+async fn f60_a_file_that_is_read_at_the_same_time_is_read_for_both() {
+    let (_dir, path) = dir_with(b"one");
+    let files = FileSources::default();
+    let limit = Duration::from_secs(60);
+    let (wake, sleep) = std::sync::mpsc::channel::<()>();
+    let read = UnfinishedRead {
+        thread: thread::spawn(move || sleep.recv().unwrap_or(())),
+        started: Instant::now(),
+    };
+    files.readings().insert(path.clone(), vec![read]);
+    assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
+    assert_eq!(files.readings()[&path].len(), 1, "the other one goes on");
+    drop(wake);
 }
 
 #[tokio::test]
