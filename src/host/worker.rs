@@ -140,7 +140,7 @@ impl Workers {
         limit: Duration,
         late: &Late<T>,
     ) -> Result<T, HostError> {
-        let started = self.begin_or_find(step, late)?;
+        let started = self.begin_or_find(step, limit, late)?;
         let last = started.at + limit;
         match started.until(last) {
             Ok(result) => result,
@@ -166,7 +166,7 @@ impl Workers {
             let started: Vec<_> = steps
                 .by_ref()
                 .take(AT_ONCE)
-                .map(|step| self.begin_or_find(step, late))
+                .map(|step| self.begin_or_find(step, limit, late))
                 .collect();
             if started.is_empty() {
                 return results;
@@ -198,12 +198,15 @@ impl Workers {
     fn begin_or_find<T: Send + 'static>(
         &self,
         step: AccountStep<T>,
+        limit: Duration,
         late: &Late<T>,
     ) -> Result<StartedStep<T>, HostError> {
         let started = late
             .steps()
             .remove(&(step.account.clone(), step.path.clone()));
         match started {
+            // An earlier cycle left it behind: its result is not that of today.
+            Some(old) if old.awaited.is_over() && old.at.elapsed() > limit => self.begin(step),
             Some(started) => Ok(started),
             None => self.begin(step),
         }

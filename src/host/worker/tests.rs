@@ -235,6 +235,28 @@ fn late_steps_hang_until_they_end_and_are_then_forgotten() {
 }
 
 #[test]
+fn f37_what_a_late_step_found_long_ago_is_not_taken_for_what_there_is_now() {
+    let limit = Duration::from_secs(9);
+    for (ago, is_taken) in [(Duration::ZERO, true), (2 * limit, false)] {
+        let workers = Workers::default();
+        let late = Late::default();
+        let (wake, sleep) = mpsc::channel::<()>();
+        let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
+        workers.run_all([slow], Duration::ZERO, limit, &late);
+        // It ends, and nobody asks for it again until now.
+        wake.send(()).unwrap();
+        while late.steps().values().any(|step| !step.awaited.is_over()) {
+            thread::yield_now();
+        }
+        for step in late.steps().values_mut() {
+            step.at -= ago;
+        }
+        let now = workers.run(step("slow", |_| Ok(false)), limit, &late);
+        assert_eq!(now.unwrap(), is_taken, "{ago:?}");
+    }
+}
+
+#[test]
 fn a_step_that_is_only_slow_is_waited_for() {
     let workers = Workers::default();
     let late = Late::default();
