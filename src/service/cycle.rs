@@ -98,9 +98,10 @@ impl<F: Fetch, H: Host> CycleRun<F, H> {
     fn wait<T>(&self, runtime: &Handle, asked: impl Future<Output = T>) -> Option<T> {
         runtime.block_on(async {
             tokio::select! {
+                // When the service stops, its requests end with errors that are not the sources'.
                 biased;
-                came = asked => Some(came),
                 () = self.turn.sources_left() => None,
+                came = asked => Some(came),
             }
         })
     }

@@ -330,6 +330,10 @@ where
             }
         }
         self.notify.stopping();
+        if let Some(Running { turn, .. }) = &cycle {
+            turn.leave_lock();
+            turn.leave_sources();
+        }
         let installing = match &cycle {
             Some(running) if running.turn.is_installing() => Some(running.act),
             _ => None,
