@@ -11,8 +11,7 @@ use super::acquire::open_to_others;
 use super::acquired::KnownVersions;
 use super::together::all_of;
 use super::{Agent, Answered, RECORD_EVERY};
-use crate::host::sshd::SSHD;
-use crate::host::{Host, Snapshot, Target};
+use crate::host::{Host, Snapshot, Target, sshd};
 use crate::state::{State, Store};
 use authkeys_core::document::Digest;
 use authkeys_core::origin::Fetch;
@@ -22,6 +21,9 @@ use authkeys_core::outcome::{FaultCode, Outcome, Status};
 const AT_ONCE: usize = 32;
 /// The system's time zone, in which an old sshd reads times.
 const ZONE: &str = "/etc/localtime";
+/// The groups by which accounts reach their files. A poll that finds nothing new uses those of the
+/// last whole cycle.
+const GROUPS: &str = "/etc/group";
 
 /// What a cycle that had nothing to write looked at. As long as none of it changes, another cycle
 /// would come to the same result.
@@ -48,7 +50,7 @@ pub(super) struct Left {
 }
 
 /// The files that only root can change, each with a trace that shows a change: the state, the kept
-/// documents, the pinned keys, the allowed signers, sshd.
+/// documents, the pinned keys, the allowed signers, the zone, the groups, sshd.
 #[derive(Debug)]
 pub(super) struct OwnFiles {
     state: PathBuf,
@@ -93,8 +95,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if let Some(signers) = &self.config.signers {
             paths.push(signers.path.clone());
         }
-        paths.push(PathBuf::from(ZONE));
-        paths.extend(SSHD.map(PathBuf::from));
+        paths.extend([ZONE, GROUPS].map(PathBuf::from));
+        paths.extend(sshd::looked_at().into_iter().map(PathBuf::from));
         let mut traces = BTreeMap::new();
         for path in paths.iter().flat_map(|path| path.ancestors()) {
             if !traces.contains_key(path) {

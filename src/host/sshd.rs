@@ -16,7 +16,7 @@ use super::start_options;
 use crate::locked::locked;
 
 /// Where distributions install sshd; a service's `PATH` does not always include an sbin directory.
-pub const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
+const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
 /// The longest that sshd may take to answer. It only reads files; a helper that hangs must not
 /// block us (row 33 of docs/failures.md).
@@ -45,7 +45,7 @@ impl SshdVersion {
 
     pub(super) fn version(&self) -> Option<Number> {
         let mut known = locked(&self.known);
-        let installed = SSHD.iter().find_map(|sshd| identity(sshd));
+        let installed = looked_at().into_iter().find_map(identity);
         if let Some((of, number)) = *known
             && of == installed
         {
@@ -56,6 +56,19 @@ impl SshdVersion {
         self.unknown.store(number.is_none(), Ordering::SeqCst);
         number
     }
+}
+
+/// Where sshd is looked for: up to the first place where it is. The further ones are left alone;
+/// `/usr/local` may be on a file server that does not answer.
+pub fn looked_at() -> Vec<&'static str> {
+    let mut looked_at = Vec::new();
+    for sshd in SSHD {
+        looked_at.push(sshd);
+        if identity(sshd).is_some() {
+            break;
+        }
+    }
+    looked_at
 }
 
 /// Asks the installed server, or else the client, for its version, as major and minor.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use authkeys_testing::{Service, Setup, eventually, lab};
+use authkeys_testing::{Service, Setup, eventually, lab, outcome_of};
 use serde_json::Value;
 
 use crate::memory_bound::key;
@@ -186,6 +186,23 @@ fn f62_whatever_changes_an_accounts_file_is_put_right_at_the_next_poll() {
 }
 
 #[test]
+fn f37_sshd_is_looked_for_no_further_than_it_is() {
+    lab(|| {
+        let setup = setup();
+        let (log, command) = (setup.path("trace"), setup.command());
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-qq", "-e", "trace=%file", "-o"]);
+        traced.arg(&log).arg(command.get_program());
+        traced.args(command.get_args()).arg("sync");
+        outcome_of(&mut traced).succeeds();
+        let calls = fs::read_to_string(log).unwrap();
+        assert!(calls.contains("\"/usr/sbin/sshd\""), "{calls}");
+        // It may be on a file server that does not answer.
+        assert!(!calls.contains("/usr/local/sbin"), "{calls}");
+    });
+}
+
+#[test]
 fn f62_what_an_idle_poll_goes_by_is_looked_at_every_time() {
     lab(|| {
         let node = Node::start(setup());
@@ -241,6 +258,17 @@ fn f62_what_an_idle_poll_goes_by_is_looked_at_every_time() {
         let warned = status["sources"][0]["warnings"].to_string();
         assert!(warned.contains("others can write it"), "{status}");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let groups = fs::read_to_string("/etc/group").unwrap();
+        fs::write("/etc/group", format!("{groups}keys:x:4242:alice\n")).unwrap();
+        chown("/home/alice", Some(0), Some(4242)).unwrap();
+        fs::set_permissions("/home/alice", fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(node.after_next_poll()["status"], "ok");
+        node.until_idle();
+        fs::write("/etc/group", groups).unwrap();
+        let status = node.after_next_poll();
+        assert_eq!(status["status"], "failed", "the account's groups: {status}");
+        chown("/home/alice", Some(node.owner), None).unwrap();
 
         node.until_idle();
         let passwd = fs::read_to_string("/etc/passwd").unwrap();
