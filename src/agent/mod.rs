@@ -237,7 +237,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     fn begin<'s>(&self, store: &'s mut Store, intent: Intent, now: Timestamp) -> Cycle<'s> {
-        let state = store.state().clone();
+        let mut state = store.state().clone();
+        if intent.accept_rollback {
+            state.fetched_by(now);
+        }
         let earliest = match state.clock {
             Some(recorded) if !intent.accept_rollback => recorded.max(self.built),
             _ => self.built,
@@ -440,10 +443,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
             outcomes.push((*at, outcome));
         }
-        if let Err(fault) = cycle.store.save(&cycle.state) {
+        match cycle.store.save(&cycle.state) {
+            Ok(()) if acquired.values().all(|got| got.fresh) => cycle.store.has_caught_up(),
+            Ok(()) => {}
             // The files are correct. Only the verdict on the document is lost, and will be reached
             // again.
-            cycle.faults.push(fault.fault());
+            Err(fault) => cycle.faults.push(fault.fault()),
         }
         outcomes
     }

@@ -204,6 +204,26 @@ impl State {
         kept
     }
 
+    /// Corrects times that a wrong clock recorded: nothing was fetched later than now.
+    pub fn fetched_by(&mut self, now: Timestamp) {
+        for accepted in self.sources.values_mut() {
+            accepted.fetched = accepted.fetched.min(now);
+        }
+    }
+
+    /// Whether the other state is the same, except for when something was seen.
+    pub fn equals_but_for_times(&self, other: &Self) -> bool {
+        let mut same = self.clone();
+        same.clock = other.clock;
+        same.away.clone_from(&other.away);
+        for (url, accepted) in &mut same.sources {
+            if let Some(other) = other.sources.get(url) {
+                accepted.fetched = other.fetched;
+            }
+        }
+        same == *other
+    }
+
     /// Whether what an account's file held before authkeysd replaced it has been saved.
     pub fn has_adopted(&self, user: &UserName, file: &Path) -> bool {
         match self.accounts.get(user) {

@@ -172,6 +172,11 @@ impl Store {
         self.outdated
     }
 
+    /// Called when the state on disk has what all sources have now.
+    pub fn has_caught_up(&mut self) {
+        self.outdated = false;
+    }
+
     /// Takes over what an earlier cycle of the same process found.
     pub fn set_outdated(&mut self, outdated: bool) {
         self.outdated |= outdated;
@@ -195,10 +200,9 @@ impl Store {
             return Ok(());
         }
         match self.write(state) {
-            Ok(true) => self.outdated = false,
-            Ok(false) => {}
+            Ok(()) => {}
             Err(error) => {
-                self.outdated = true;
+                self.outdated |= !state.equals_but_for_times(&self.saved);
                 // On a full disk names can still be removed. A document that this state replaces
                 // must not be restored from the old state by another process that cannot reach the
                 // source.
@@ -209,12 +213,12 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the state if it differs. Returns whether it did. Fails if the directory cannot be
-    /// written, even if nothing differs.
-    fn write(&mut self, state: &State) -> Result<bool, StateError> {
+    /// Writes the state if it differs. Fails if the directory cannot be written, even if nothing
+    /// differs.
+    fn write(&mut self, state: &State) -> Result<(), StateError> {
         self.check_writable()?;
         if *state == self.saved {
-            return Ok(false);
+            return Ok(());
         }
         let state = State {
             schema: SCHEMA,
@@ -234,7 +238,7 @@ impl Store {
         self.new = false;
         self.written = true;
         self.sweep_documents(&self.saved);
-        Ok(true)
+        Ok(())
     }
 
     /// The error says why nothing can be written.

@@ -206,6 +206,30 @@ fn what_an_outcome_told_before_a_restart_is_not_told_again_but_who_can_log_in_is
 }
 
 #[test]
+fn f39_a_time_that_a_wrong_clock_recorded_does_not_put_max_stale_off() {
+    let mut node = Running::new(&format!("{ONE}[policy]\nmax_stale = \"24h\"\n"));
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let right = *node.world.now.borrow();
+    node.pass(SignedDuration::from_hours(365 * 24));
+    node.cycle();
+    *node.world.now.borrow_mut() = right;
+    let (outcome, _) = node.cycle();
+    assert_eq!(outcome.status, Status::Degraded, "the clock is behind");
+    // What an operator is told to do.
+    node.world.cycle_as(Intent {
+        accept_rollback: true,
+        ..Intent::default()
+    });
+    node.world.fail("file:/k", Class::Transient);
+    for (hours, status) in [(1, Status::Stale), (24, Status::Failed)] {
+        node.pass(SignedDuration::from_hours(hours));
+        let (outcome, _) = node.cycle();
+        let found = (outcome.status, outcome.sources[0].fetched);
+        assert_eq!(found, (status, Some(right)), "{}", outcome.detail);
+    }
+}
+
+#[test]
 fn a_stale_node_fails_after_max_stale_and_its_keys_stay() {
     let mut node = Running::new(&format!("{ONE}[policy]\nmax_stale = \"24h\"\n"));
     node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));

@@ -8,6 +8,8 @@ use authkeys_testing::numbered::{ed, print};
 use authkeysd::agent::Intent;
 use authkeysd::state::{StateError, Store};
 
+use jiff::SignedDuration;
+
 use super::cycles::{TWO, block, classes};
 use crate::world::{A, World};
 
@@ -232,6 +234,79 @@ fn f50_what_was_removed_without_a_memory_does_not_come_back_from_it() {
         "{outcome:#?}"
     );
     world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    world.cycle_in(&mut store, Intent::default());
+    assert!(!store.is_outdated());
+}
+
+/// Nothing can be written or removed while `work` runs, as on a file system that is read-only.
+fn without_state(world: &World, work: impl FnOnce()) {
+    let [state, away] = [
+        world.state.path().to_owned(),
+        world.state.path().join("away"),
+    ];
+    for (name, stands) in [("state.json", "state.json/x"), ("documents", "documents")] {
+        std::fs::create_dir_all(&away).unwrap();
+        std::fs::rename(state.join(name), away.join(name)).unwrap();
+        std::fs::create_dir_all(state.join(stands)).unwrap();
+    }
+    work();
+    for name in ["state.json", "documents"] {
+        std::fs::remove_dir_all(state.join(name)).unwrap();
+        std::fs::rename(away.join(name), state.join(name)).unwrap();
+    }
+}
+
+fn pass_an_hour(world: &World) {
+    let later = *world.now.borrow() + SignedDuration::from_mins(61);
+    *world.now.borrow_mut() = later;
+}
+
+#[test]
+fn f50_nor_does_it_when_the_time_is_recorded_while_the_source_is_away() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), ed(2)));
+    world.cycle();
+    world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    let mut store = Store::open(world.state.path()).unwrap();
+    without_state(&world, || {
+        world.cycle_in(&mut store, Intent::default());
+        assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    });
+    world.fail("file:/k", Class::Transient);
+    for _ in 0..2 {
+        pass_an_hour(&world);
+        world.cycle_in(&mut store, Intent::default());
+        assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    }
+}
+
+#[test]
+fn f50_a_moment_in_which_only_the_time_could_not_be_recorded_stops_no_repair() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    let begun = *world.now.borrow();
+    let mut store = Store::open(world.state.path()).unwrap();
+    without_state(&world, || {
+        pass_an_hour(&world);
+        let outcome = world.cycle_in(&mut store, Intent::default());
+        assert_ne!(outcome.status, Status::Ok, "it is told");
+    });
+    // The time need not be recorded now, which alone would show that it can be.
+    *world.now.borrow_mut() = begun;
+    world.fail("file:/k", Class::Transient);
+    world.host.set(A, "");
+    world.cycle_in(&mut store, Intent::default());
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+}
+
+#[test]
+fn f50_a_state_that_all_sources_agree_with_is_enough_again() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    let mut store = Store::open(world.state.path()).unwrap();
+    store.set_outdated(true);
     world.cycle_in(&mut store, Intent::default());
     assert!(!store.is_outdated());
 }

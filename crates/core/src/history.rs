@@ -37,7 +37,9 @@ impl History {
     pub fn complete(&self, mut outcome: Outcome, max_stale: Option<SignedDuration>) -> Outcome {
         let now = outcome.finished;
         for source in &mut outcome.sources {
-            source.fetched = source.fetched.max(self.last_fetched(source));
+            // A later time than now is that of a wrong clock.
+            let last = self.last_fetched(source).filter(|last| *last <= now);
+            source.fetched = source.fetched.max(last);
             if source.status == Status::Stale
                 && let Some(most) = max_stale
                 && let Some(fetched) = source.fetched
