@@ -112,8 +112,10 @@ fn f22_what_the_holder_of_the_lock_wrote_is_not_overwritten() {
     home.put(&lock, b"", 0o600);
     let held = File::open(&lock).unwrap();
     held.lock().unwrap();
+    let node = Node::default();
+    let seen = node.read(&home.target()).unwrap();
     thread::scope(|scope| {
-        let writer = scope.spawn(|| home.sync(NEW));
+        let writer = scope.spawn(|| node.replace(&home.target(), &seen.stamp, NEW));
         thread::sleep(Duration::from_millis(300));
         home.put(&home.file(), b"of update-ssh-keys\n", 0o600);
         held.unlock().unwrap();

@@ -341,7 +341,7 @@ fn f37_a_program_that_hangs_for_one_account_delays_no_other() {
             .args([lock, "sleep", "8"])
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        is_locked(lock);
         let begun = Instant::now();
         let mut command = setup.command();
         let sync = std::thread::spawn(move || authkeys_testing::outcome_of(command.arg("sync")));
@@ -349,7 +349,7 @@ fn f37_a_program_that_hangs_for_one_account_delays_no_other() {
             authorized_keys("alice").exists() && login("alice", &key)
         });
         assert!(
-            begun.elapsed() < Duration::from_secs(3),
+            begun.elapsed() < Duration::from_secs(5),
             "she waited {:?}",
             begun.elapsed()
         );
@@ -361,6 +361,14 @@ fn f37_a_program_that_hangs_for_one_account_delays_no_other() {
             begun.elapsed()
         );
         holder.wait().unwrap();
+    });
+}
+
+/// Waits until somebody holds the lock.
+fn is_locked(path: &str) {
+    authkeys_testing::eventually("the lock is held", || {
+        let lock = fs::File::open(path);
+        lock.is_ok_and(|lock| lock.try_lock().is_err())
     });
 }
 
@@ -412,7 +420,7 @@ fn f22_other_runs_of_the_program_and_ours_do_not_undo_each_other() {
             .args(["/home/alice/.authorized_keys.d.lock", "sleep", "1.5"])
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        is_locked("/home/alice/.authorized_keys.d.lock");
         setup.run(["sync"]).succeeds();
         assert!(
             begun.elapsed() > Duration::from_millis(1_400),

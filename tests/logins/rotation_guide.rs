@@ -96,7 +96,7 @@ fn the_guide_of_rotations_leads_from_an_empty_aws_to_a_login_during_the_second_r
         assert!(dry.stdout.contains("(to do)"), "{dry:?}");
         let mut for_real: Vec<String> = rotate[1..].to_vec();
         for_real.retain(|word| word != "--dry-run");
-        for_real.extend(["--grace", "3s"].map(str::to_owned));
+        for_real.extend(["--grace", "10s"].map(str::to_owned));
         outcome_of(&mut ctl(&for_real)).succeeds();
 
         // The second one, during which somebody logs in.

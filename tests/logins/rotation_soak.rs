@@ -98,7 +98,7 @@ impl Node {
         let (wanted, begun) = (keys_of(published), Instant::now());
         while !wanted.iter().all(|key| self.file().contains(key)) {
             let log = agent.log();
-            assert!(begun.elapsed() < Duration::from_secs(20), "{log}");
+            assert!(begun.elapsed() < Duration::from_secs(120), "{log}");
             std::thread::sleep(Duration::from_millis(20));
         }
         let config = format!(
@@ -278,13 +278,12 @@ fn judge(world: &World, nodes: &[Node], stop: &AtomicBool, logins: &AtomicUsize)
             .iter()
             .filter(|node| node.is_up.load(Ordering::SeqCst))
         {
-            let (private, _) = world.fetch("judge");
-            assert_ne!(
-                node.lets_in(&private),
-                Some(false),
-                "the current key is refused by {}",
-                node.address
-            );
+            let (private, key) = world.fetch("judge");
+            if node.lets_in(&private) == Some(false) {
+                // A login that took longer than the old key lasts tells nothing.
+                let (_, now) = world.fetch("judge");
+                assert_ne!(key, now, "the current key is refused by {}", node.address);
+            }
             logins.fetch_add(1, Ordering::Relaxed);
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -381,7 +380,7 @@ fn f58_rotations_in_a_row_with_faults_refuse_no_current_key_and_leave_nothing_be
                 1 => {
                     nodes[round % NODES].stop();
                     judged(&world, &nodes, &logins, || {
-                        let run = world.rotate(&["--timeout", "4s"]);
+                        let run = world.rotate(&["--timeout", "10s"]);
                         run.fails(1, &[&["2 of 3 nodes have web/"]]);
                     });
                     // It comes back while the next run waits for it.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::service::LONG;
 use crate::{Key, checkout, program, scratch, skipped};
 
 const CANNOT: i32 = 77;
@@ -235,10 +236,7 @@ impl Machine {
             if good {
                 return;
             }
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "never: {command}: {text}"
-            );
+            assert!(started.elapsed() < LONG, "never: {command}: {text}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

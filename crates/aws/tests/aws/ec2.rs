@@ -31,7 +31,7 @@ fn client(home: &Path, endpoint: &str) -> Ec2 {
         base: Duration::from_millis(5),
         ..Policy::default()
     };
-    let read = Duration::from_millis(300);
+    let read = Duration::from_millis(1_500);
     Ec2::new(
         Limits {
             read,

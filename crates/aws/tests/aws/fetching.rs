@@ -34,11 +34,11 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 pub(crate) fn short_limits() -> Limits {
     Limits {
-        connect: Duration::from_millis(300),
-        read: Duration::from_millis(300),
-        attempt: Duration::from_millis(500),
+        connect: Duration::from_millis(1_500),
+        read: Duration::from_millis(1_500),
+        attempt: Duration::from_secs(2),
         retry: Policy {
-            limit: Duration::from_secs(5),
+            limit: Duration::from_secs(20),
             ..Policy::default()
         },
     }

@@ -116,17 +116,12 @@ fn f30_a_304_is_unchanged_with_one_request_even_with_a_checksum() {
             ],
         ] {
             let stub = Stub::start([StubAnswer::raw("304 Not Modified", headers, "", Then::Wait)]);
-            let start = Instant::now();
             assert_eq!(
                 fetch_from(&stub, home, URL, Some(&known())),
                 Ok(Fetched::Unchanged)
             );
+            // Waiting for a body would have ended in a second one.
             assert_eq!(stub.requests().len(), 1);
-            assert!(
-                start.elapsed() < Duration::from_millis(400),
-                "{:?}",
-                start.elapsed()
-            );
         }
     });
 }

@@ -262,10 +262,10 @@ fn f36_an_answer_that_does_not_come_or_not_end_is_given_up() {
             &[stalled],
             3,
             Class::Transient,
-            &["no complete answer from http://127.0.0.1", "within 300ms"],
+            &["no complete answer from http://127.0.0.1", "within 1.5s"],
         );
         assert!(
-            start.elapsed() < Duration::from_secs(4),
+            start.elapsed() < Duration::from_secs(30),
             "{:?}",
             start.elapsed()
         );
