@@ -70,7 +70,7 @@ fn login_becomes(machine: &Machine, key: &Key, wanted: bool) {
     let begun = Instant::now();
     while machine.login("alice", key) != wanted {
         assert!(
-            begun.elapsed() < Duration::from_secs(30),
+            begun.elapsed() < Duration::from_secs(120),
             "the login never becomes {wanted}"
         );
         std::thread::sleep(Duration::from_millis(50));

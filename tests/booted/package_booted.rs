@@ -66,7 +66,7 @@ pub(crate) fn login_becomes(machine: &Machine, user: &str, key: &Key, wanted: bo
     let begun = Instant::now();
     while machine.login(user, key) != wanted {
         assert!(
-            begun.elapsed() < Duration::from_secs(30),
+            begun.elapsed() < Duration::from_secs(120),
             "{user} is never {}",
             if wanted { "let in" } else { "refused" }
         );
@@ -171,13 +171,7 @@ fn serves_a_node(suite: &Suite) {
         machine.write(file, format!("{}\n", copied.line));
         machine.reboot();
         login_becomes(machine, "alice", &third, true);
-        assert!(
-            machine
-                .property("authkeysd", "StatusText")
-                .starts_with("stale"),
-            "{}",
-            machine.property("authkeysd", "StatusText")
-        );
+        machine.eventually("systemctl show -P StatusText authkeysd | grep -q '^stale'");
     });
 }
 
